@@ -90,10 +90,10 @@ class Config:
         limits = [f"of at least {least}"] * (least > -math.inf) + [f"above {above}"] * (above > -math.inf)
         limits += [f"below {below}"] * (below < math.inf)
         takes = "a finite number " + " and ".join(limits) + ", or None" * optional
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+        number = _as_float(value)
+        if not (math.isfinite(number) and least <= number < below and number > above):
             self._refuse(field, takes)
-        if not (least <= value < below and value > above):
-            self._refuse(field, takes)
+        object.__setattr__(self, field, number)            # NumPy's numbers, too, end up as plain ones
 
     def _whole(self, field: str, *, least: int, optional: bool = False) -> None:
         value = getattr(self, field)
@@ -101,6 +101,7 @@ class Config:
             return
         if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not least <= value < 2**63:
             self._refuse(field, f"a whole number of at least {least}" + ", or None" * optional)
+        object.__setattr__(self, field, int(value))
 
     def _choice(self, field: str, choices: Any, *, optional: bool = False, or_callable: bool = False) -> None:
         value = getattr(self, field)
@@ -109,3 +110,13 @@ class Config:
         if not isinstance(value, str) or value not in choices:
             self._refuse(field, "one of " + ", ".join(map(repr, choices)) + ", a callable" * or_callable
                          + ", or None" * optional)
+
+
+def _as_float(value: Any) -> float:
+    """A number as a float; NaN for what is none, or is too big for one."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan

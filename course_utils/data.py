@@ -6,10 +6,12 @@ Floor 0. The only module that knows torchvision.
 from __future__ import annotations
 
 import hashlib
+import numbers
 import os
 import shutil
 import tempfile
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -89,10 +91,10 @@ def load_mnist(subset: int | None = None, image_size: int = 28, device: torch.de
 
     Raises FileNotFoundError or ValueError, each saying how to get the file back.
     """
-    if subset is not None and not 1 <= subset <= 3000:
-        raise ValueError(f"subset: got {subset}, takes 1 to 3000 training images, or None for all")
-    if image_size not in (28, 14, 7, 4, 2):
-        raise ValueError(f"image_size: got {image_size}, takes 28, 14, 7, 4 or 2 pixels")
+    if subset is not None and not (isinstance(subset, numbers.Integral) and 1 <= subset <= 3000):
+        raise ValueError(f"subset: got {subset!r}, takes 1 to 3000 training images, or None for all")
+    if not isinstance(image_size, numbers.Integral) or image_size not in (28, 14, 7, 4, 2):
+        raise ValueError(f"image_size: got {image_size!r}, takes 28, 14, 7, 4 or 2 pixels")
     arrays = _read_checked(Path(folder) / "mnist_sample.npz", MNIST_SAMPLE_SHA256)
 
     def split(name: str, count: int | None = None) -> Split:
@@ -132,8 +134,8 @@ def load_mnist_full(device: torch.device | str | None = None, folder: Path | str
         _download_mnist(folder)
     try:
         train, test = (MNIST(folder, train=part, download=False) for part in (True, False))
-    except (RuntimeError, OSError, ValueError) as error:
-        raise RuntimeError(f"the MNIST files in {folder.name!r} are damaged ({error}). "
+    except (RuntimeError, OSError, ValueError, TypeError, LookupError, AssertionError) as error:
+        raise RuntimeError(f"the MNIST files in {folder.name!r} are damaged ({_reason(error)}). "
                            f"Delete the folder {folder.name}/MNIST and call load_mnist_full() again.") from error
 
     def split(images: Tensor, labels: Tensor) -> Split:
@@ -146,6 +148,11 @@ def load_mnist_full(device: torch.device | str | None = None, folder: Path | str
     return dataset.to(device or best_device())
 
 
+def _reason(error: Exception) -> str:
+    """What went wrong in a few words, without the absolute path that the system's errors carry."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 def _download_mnist(folder: Path) -> None:
     from torchvision.datasets import MNIST
 
@@ -153,14 +160,14 @@ def _download_mnist(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix="mnist-download-", dir=folder))
     except OSError as error:
-        raise RuntimeError(f"cannot write into the folder {folder.name!r} ({error.strerror}). "
+        raise RuntimeError(f"cannot write into the folder {folder.name!r} ({_reason(error)}). "
                            "Pass a folder of your own: load_mnist_full(folder=...).") from error
     try:
         MNIST(unfinished, download=True)                   # fetches both splits, and checks their MD5
         os.replace(unfinished / "MNIST", folder / "MNIST")
-    except (RuntimeError, OSError, EOFError) as error:
+    except (RuntimeError, OSError, EOFError, HTTPException) as error:
         raise RuntimeError(
-            f"MNIST could not be downloaded ({error}). Check the connection and call load_mnist_full() again; "
+            f"MNIST could not be downloaded ({_reason(error)}). Check the connection and call load_mnist_full() again; "
             "or copy the folder MNIST/raw from a machine that has it into "
             f"{folder.name}/MNIST/raw; or stay with load_mnist(), which needs no network.") from error
     finally:

@@ -46,8 +46,9 @@ class History:
     step_loss       [config, step], the loss of each batch as the optimiser saw it
     learning_rate   [config, step]
     diverged        [config] bool: the loss stopped being a finite number
-    kept_epoch      [config], the epoch (from 0) whose weights were kept: the last, or the best with patience
-    val_correct     [config, validation image] bool, at the kept epoch
+    kept_epoch      [config], the epoch (from 0) whose weights were kept: the last, or the best with patience;
+                    -1 for a run that diverged
+    val_correct     [config, validation image] bool, at the kept epoch; a run that diverged answers "0" to everything
     seconds         [config], this run's share of the time its stack took
     """
 
@@ -98,17 +99,14 @@ class History:
 
     def varied(self) -> list[str]:
         """The fields of Config in which the runs differ."""
-        first = self.configs[0].to_dict()
-        return [name for name in first if any(getattr(config, name) != first[name] for config in self.configs)]
+        first = self.configs[0]
+        return [name for name in vars(first)
+                if any(getattr(config, name) != getattr(first, name) for config in self.configs)]
 
     def final(self, metric: str = "val_accuracy") -> np.ndarray:
-        """[config]: a curve's value at the epoch whose weights were kept; NaN for a run that never finished an epoch.
-
-        A run that diverged counts with the accuracy it had when its weights stopped being numbers: chance.
-        """
+        """[config]: a curve's value at the epoch whose weights were kept; NaN for a run that diverged."""
         curve = getattr(self, metric)
-        value = np.where(self.kept_epoch >= 0, curve[np.arange(len(self)), np.maximum(self.kept_epoch, 0)], np.nan)
-        return value
+        return np.where(self.kept_epoch >= 0, curve[np.arange(len(self)), np.maximum(self.kept_epoch, 0)], np.nan)
 
     def mean(self, metric: str = "val_accuracy") -> np.ndarray:
         """[epoch]: the mean of a curve over the runs."""

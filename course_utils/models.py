@@ -52,7 +52,10 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         if self.weight.dim() == 2:
             return functional.linear(x, self.weight, self.bias)
-        if torch.is_grad_enabled() and self.weight.grad is not None and not torch.is_autocast_enabled(x.device.type):
+        if self.bias is None:
+            return torch.matmul(x, self.weight.mT)
+        has_gradients = self.weight.grad is not None and self.bias.grad is not None
+        if has_gradients and torch.is_grad_enabled() and not torch.is_autocast_enabled(x.device.type):
             return _IntoGradient.apply(x, self.weight, self.bias)
         if x.dim() == 2:                                   # one product for all K, instead of K small ones
             return (torch.matmul(self.weight, x.mT) + self.bias.unsqueeze(-1)).mT
@@ -72,11 +75,12 @@ class Dropout(nn.Module):
         super().__init__()
         self.register_buffer("rate", torch.tensor([[float(rate)]]))     # [1, 1]; stacked [K, 1, 1]
         self.generator: torch.Generator | None = None
+        self.train()
 
     def train(self, mode: bool = True) -> Dropout:
         # Sixteen random bits a unit decide: four units for each 64-bit number drawn, several
         # times faster than a float each. It rounds the rate to 1/65536.
-        self._threshold = (self.rate * 65536 - 32768).round().to(torch.int16)
+        self._threshold = (self.rate * 65536 - 32768).round().clamp(max=32767).to(torch.int16)
         self._scale = 1 / (1 - self.rate)
         self._drops = mode and bool(self.rate.any())
         return super().train(mode)

@@ -10,24 +10,31 @@ from collections.abc import Callable
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
+
+def _peak(optimizer: Optimizer) -> float:
+    """The configured learning rate, also while a warm-up has it lowered already."""
+    group = optimizer.param_groups[0]
+    return group.get("initial_lr", group["lr"])
+
+
 # Each takes (optimizer, steps): the optimiser already holds the peak learning rate, and
 # ``steps`` is the number of updates that the schedule has to itself. None touches the momentum:
 # a comparison of schedules should change one thing.
 SCHEDULES: dict[str, Callable[[Optimizer, int], LRScheduler]] = {
     "constant": lambda optimizer, steps: lr_scheduler.ConstantLR(optimizer, factor=1, total_iters=0),
-    "step": lambda optimizer, steps: lr_scheduler.StepLR(optimizer, max(1, steps // 3), gamma=0.1),
+    "step": lambda optimizer, steps: lr_scheduler.StepLR(optimizer, -(-steps // 3), gamma=0.1),
     "multistep": lambda optimizer, steps: lr_scheduler.MultiStepLR(
-        optimizer, [steps // 2, steps * 3 // 4], gamma=0.1),
+        optimizer, [max(1, steps // 2), max(1, steps * 3 // 4)], gamma=0.1),
     "exponential": lambda optimizer, steps: lr_scheduler.ExponentialLR(optimizer, gamma=0.01 ** (1 / steps)),
     "linear": lambda optimizer, steps: lr_scheduler.LinearLR(optimizer, 1.0, 1e-3, total_iters=steps),
     "cosine": lambda optimizer, steps: lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps),
     "warm_restarts": lambda optimizer, steps: lr_scheduler.CosineAnnealingWarmRestarts(
         optimizer, T_0=max(1, -(-steps // 7)), T_mult=2),              # cycles of 1/7, 2/7 and 4/7
     "cyclic": lambda optimizer, steps: lr_scheduler.CyclicLR(
-        optimizer, base_lr=optimizer.param_groups[0]["lr"] / 10, max_lr=optimizer.param_groups[0]["lr"],
+        optimizer, base_lr=_peak(optimizer) / 10, max_lr=_peak(optimizer),
         step_size_up=max(1, steps // 8), cycle_momentum=False),        # four triangles
     "one_cycle": lambda optimizer, steps: lr_scheduler.OneCycleLR(
-        optimizer, max_lr=optimizer.param_groups[0]["lr"], total_steps=steps + 1, cycle_momentum=False),
+        optimizer, max_lr=_peak(optimizer), total_steps=steps + 1, cycle_momentum=False),
     "warmup_stable_decay": lambda optimizer, steps: lr_scheduler.SequentialLR(optimizer, [
         lr_scheduler.LinearLR(optimizer, 0.01, 1.0, total_iters=max(1, steps // 10)),
         lr_scheduler.ConstantLR(optimizer, factor=1, total_iters=0),
@@ -50,8 +57,9 @@ def make_schedule(schedule: str | Callable[[Optimizer], LRScheduler], optimizer:
     if callable(schedule):
         return schedule(optimizer)
     if schedule == "one_cycle" and warmup:
-        return lr_scheduler.OneCycleLR(optimizer, max_lr=optimizer.param_groups[0]["lr"], total_steps=steps + 1,
-                                       pct_start=warmup, cycle_momentum=False)
+        share = max(float(warmup), 2 / (steps + 1))        # a climb of no step would divide by zero
+        return lr_scheduler.OneCycleLR(optimizer, max_lr=_peak(optimizer), total_steps=steps + 1,
+                                       pct_start=share, cycle_momentum=False)
     climb = round(warmup * steps)
     if schedule == "constant" and not climb:
         return None

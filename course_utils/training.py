@@ -127,7 +127,7 @@ def _stacks(configs: list[Config], dataset: Dataset, model: Callable) -> Iterato
                 torch.manual_seed(configs[index].seed)
                 module = model(configs[index], dataset)
             tensors = [*module.parameters(), *module.buffers()]
-            key = tuple((tuple(tensor.shape), tensor.requires_grad) for tensor in tensors)
+            key = (*map(type, module.modules()), *((tensor.shape, tensor.requires_grad) for tensor in tensors))
             by_shape[key].append((index, module))
         for members in by_shape.values():
             first = members[0][1]
@@ -170,7 +170,7 @@ class Run:
         self.epoch_ended = False
         self.active = np.ones(len(indices), bool)
         self._loss = loss or (lambda logits, labels: functional.cross_entropy(logits, labels, reduction="none"))
-        self._kept: dict[int, Tensor] = {}                 # rows set aside: best so far, or when stopped
+        self._kept: dict[int, tuple[Tensor, list[Tensor]]] = {}         # set aside: best so far, or when stopped
         self._best = np.full(len(indices), np.inf)
         self._stack(models)
         self._prepare_batches()
@@ -281,17 +281,16 @@ class Run:
             norms = torch.linalg.vector_norm(self.gradients, dim=1)
             self.gradients *= (self._clip / (norms + 1e-6)).clamp(max=1).unsqueeze(1)
         losses = losses.detach().float().cpu().numpy()
-        where = self.step
-        self.history.step_loss[np.array(self.indices)[self.active], where] = losses[self.active]
+        where, indices = self.step, np.array(self.indices)
+        self.history.step_loss[indices[self.active], where] = losses[self.active]
         for rows, optimizer, schedule in self._optimizers:
-            self.history.learning_rate[self.indices[rows], where] = float(optimizer.param_groups[0]["lr"])
+            self.history.learning_rate[indices[rows][self.active[rows]], where] = float(optimizer.param_groups[0]["lr"])
             optimizer.step()
             if schedule is not None and not isinstance(schedule, ReduceLROnPlateau):
                 schedule.step()
         if not np.isfinite(losses[self.active]).all():
             for position in np.flatnonzero(self.active & ~np.isfinite(losses)):
-                self.history.diverged[self.indices[position]] = True
-                self._end(position)
+                self._diverge(position)
 
     def _losses(self, images: Tensor, labels: Tensor) -> Tensor:
         """[K]: the mean loss of each network on its batch."""
@@ -300,10 +299,17 @@ class Run:
         count = len(self.indices)
         logits = logits.float().view(count, -1, logits.shape[-1]) if count == 1 else logits.float()
         flat, classes = logits.reshape(-1, logits.shape[-1]), labels.expand(count, logits.shape[1]).reshape(-1)
-        losses = self._loss(flat, classes).view(count, -1).mean(1)
+        losses = self._image_losses(flat, classes).view(count, -1).mean(1)
         if self._smoothing is not None:
             uniform = -flat.log_softmax(-1).mean(-1).view(count, -1).mean(1)
             losses = torch.lerp(losses, uniform, self._smoothing)
+        return losses
+
+    def _image_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        losses = self._loss(logits, labels)
+        if losses.shape != labels.shape:
+            raise ValueError(f"loss: got a result shaped {tuple(losses.shape)} for {len(labels)} images, "
+                             "takes a function with one number for each image (reduction='none')")
         return losses
 
     def _precision(self) -> AbstractContextManager:
@@ -321,7 +327,7 @@ class Run:
                 logits = self.module(images)
             flat = logits.float().reshape(-1, logits.shape[-1])
             labels = labels.expand(count, -1)
-            losses.append(self._loss(flat, labels.reshape(-1)).view(count, -1))
+            losses.append(self._image_losses(flat, labels.reshape(-1)).view(count, -1))
             correct.append(flat.argmax(-1).view(count, -1) == labels)
         return torch.cat(losses, 1).cpu().numpy(), torch.cat(correct, 1).cpu().numpy()
 
@@ -331,6 +337,8 @@ class Run:
         seen = loss.shape[1] - len(self.dataset.val)
         values = dict(zip(CURVES, (loss[:, :seen].mean(1), correct[:, :seen].mean(1),
                                    loss[:, seen:].mean(1), correct[:, seen:].mean(1)), strict=True))
+        for position in np.flatnonzero(self.active & ~np.isfinite(loss.mean(1))):
+            self._diverge(position)
         history, active = self.history, np.flatnonzero(self.active)
         for name, value in values.items():
             getattr(history, name)[np.array(self.indices)[active], self.epoch] = value[active]
@@ -343,7 +351,7 @@ class Run:
             if better:
                 self._best[position] = values["val_loss"][position]
                 if config.patience is not None:
-                    self._kept[position] = self.rows[position].clone()
+                    self._kept[position] = self._copy(position)
             elif config.patience is not None and self.epoch - history.kept_epoch[index] >= config.patience:
                 self._end(position)
         for rows, _, schedule in self._optimizers:
@@ -351,22 +359,41 @@ class Run:
                 schedule.step(float(values["val_loss"][rows.start]))
         self.epoch += 1
 
+    def is_active(self, index: int) -> bool:
+        """Whether this configuration is still learning: neither stopped nor diverged."""
+        return bool(self.active[self.indices.index(index)])
+
     def stop(self, index: int) -> None:
         """End one configuration here: its record ends, its weights are kept as they are, its neighbours go on."""
         position = self.indices.index(index)
         if self.active[position]:
             self._end(position)
 
+    def _diverge(self, position: int) -> None:
+        index = self.indices[position]
+        self.history.diverged[index], self.history.kept_epoch[index] = True, -1
+        # What a network of NaNs answers: argmax takes the first class, which is chance.
+        self.history.val_correct[index] = (self.dataset.val.labels == 0).cpu().numpy()
+        self._kept.pop(position, None)
+        self._end(position)
+
     def _end(self, position: int) -> None:
         self.active[position] = False
-        self._kept.setdefault(position, self.rows[position].clone())
+        self._kept.setdefault(position, self._copy(position))
         self._optimizers = [each for each in self._optimizers if self.active[each[0]].any()]
 
     def weights(self, index: int) -> TrainedWeights:
         """The present (or kept) weights of one configuration."""
         position = self.indices.index(index)
-        others = [tensor[position] for tensor in self._others] if len(self.indices) > 1 else self._others
-        return TrainedWeights(self._template, self._kept.get(position, self.rows[position]), others)
+        row, others = self._kept.get(position) or (self.rows[position], self._others_of(position))
+        return TrainedWeights(self._template, row, others)
+
+    def _others_of(self, position: int) -> list[Tensor]:
+        return [tensor[position] for tensor in self._others] if len(self.indices) > 1 else self._others
+
+    def _copy(self, position: int) -> tuple[Tensor, list[Tensor]]:
+        """One network's weights, and its buffers (the statistics of BatchNorm), to set aside."""
+        return self.rows[position].clone(), [tensor.clone() for tensor in self._others_of(position)]
 
     def model(self, index: int) -> nn.Module:
         """A copy of one network as it is now: a plain module in evaluation mode."""

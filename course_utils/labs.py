@@ -1,0 +1,200 @@
+"""Slider labs: move a control, and real networks train while you watch. Floor 6.
+
+A lab has no training logic of its own: it asks ``train`` for runs, draws them with ``plots``, and sees to it
+that the last value wins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+from IPython.display import Image
+
+from .config import Config
+from .data import Dataset
+from .evidence import accuracy
+from .history import History
+from .plots import draw_training, new_figure, to_png
+from .training import train
+
+Values = dict[str, Any]
+REDRAW_SECONDS = 0.15          # between pictures while training: drawing must not starve the training
+BREATH_SECONDS = 0.02          # how long training may hold the kernel before it looks for a new value
+KEPT_RUNS = 3                  # earlier runs that stay as faint curves
+
+
+class Lab(widgets.VBox):
+    """Controls, one picture, one line that says in words what the picture shows.
+
+    controls   {name: widget}; the widgets' values, by name, go to ``run``
+    run        values -> iterator of results: each is drawn if there is time, the last one always. It may take
+               seconds: the lab goes on listening, and a new value ends it
+    draw       (figure, axes, result, earlier results) -> None
+    describe   result -> str, the line below the picture
+    finished   called with (values, result) when a run was completed (not when it was cut short)
+    """
+
+    def __init__(self, controls: dict[str, widgets.Widget], run: Callable[[Values], Iterator[Any]],
+                 draw: Callable[..., None], describe: Callable[[Any], str], *, columns: int = 2,
+                 size: tuple[float, float] | None = None, finished: Callable[[Values, Any], None] | None = None,
+                 extra: tuple[widgets.Widget, ...] = ()):
+        self.controls, self.run, self.draw, self.describe = controls, run, draw, describe
+        self.finished, self._columns, self._size = finished, columns, size
+        self.earlier: list[Any] = []
+        self.result: Any = None
+        self.task: asyncio.Task | None = None
+        self.picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
+        self.picture.add_class("course-lab-picture")
+        self.status = widgets.HTML()
+        self.status.add_class("course-lab-status")
+        stop, reset = widgets.Button(description="Stop"), widgets.Button(description="Reset")
+        stop.on_click(lambda _: self.stop())
+        reset.on_click(lambda _: self.reset())
+        super().__init__([*controls.values(), widgets.HBox([stop, reset]), self.picture, self.status, *extra])
+        self.add_class("course-lab")
+        self._defaults, self._listening = self.values, True
+        for control in controls.values():
+            control.observe(lambda _: self.start(), names="value")
+        self.complete()
+
+    @property
+    def values(self) -> Values:
+        return {name: control.value for name, control in self.controls.items()}
+
+    def start(self) -> None:
+        """Train for the present values, cancelling what was in flight. Outside an event loop: train to the end."""
+        if not self._listening:
+            return
+        self.stop()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:                               # no loop: a plain script, or a test
+            self.complete()
+            return
+        self.task = loop.create_task(self._train())
+
+    def stop(self) -> None:
+        """Leave the training in flight where it is."""
+        if self.task is not None and not self.task.done():
+            self.task.cancel()
+            self._say("stopped")
+        self.task = None
+
+    def reset(self) -> None:
+        """Back to the first values, with no earlier curves."""
+        self.stop()
+        self.earlier.clear()
+        self.result = None
+        self._listening = False
+        for name, control in self.controls.items():
+            control.value = self._defaults[name]
+        self._listening = True
+        self.start()
+
+    def complete(self) -> None:
+        """Train for the present values to the end, here and now."""
+        self._keep()
+        for result in self.run(self.values):
+            self.result = result
+        self._finish()
+
+    def static(self) -> Image:
+        """The picture as it is now, as an image that needs no kernel: for the page, and for paper."""
+        return Image(self.picture.value, alt=self.status.value)
+
+    async def _train(self) -> None:
+        self._keep()
+        self._say("training ...")
+        drawn = breath = time.perf_counter()
+        first = True
+        for result in self.run(self.values):
+            self.result = result
+            now = time.perf_counter()
+            if first or now - drawn > REDRAW_SECONDS:
+                self._draw()
+                first, drawn = False, time.perf_counter()
+            if now - breath > BREATH_SECONDS:
+                await asyncio.sleep(0)                     # here a new value arrives, and cancels us
+                breath = time.perf_counter()
+        self._finish()
+
+    def _keep(self) -> None:
+        if self.result is not None:
+            self.earlier = [*self.earlier, self.result][-KEPT_RUNS:]
+        self.result = None
+
+    def _finish(self) -> None:
+        self._draw()
+        if self.finished is not None:
+            self.finished(self.values, self.result)
+
+    def _draw(self) -> None:
+        figure, axes = new_figure(self._columns, size=self._size)
+        self.draw(figure, axes, self.result, self.earlier)
+        self.picture.value = to_png(figure)
+        self._say(self.describe(self.result))
+
+    def _say(self, text: str) -> None:
+        self.status.value = f"<span role='status' aria-live='polite'>{text}</span>"
+
+
+def slider(description: str, options: list[Any], value: Any) -> widgets.SelectionSlider:
+    """A slider over listed values, labelled in full words, that acts when it is released or moved by a key."""
+    labelled = [(f"{option:g}" if isinstance(option, float) else str(option), option) for option in options]
+    return widgets.SelectionSlider(options=labelled, value=value, description=description.replace("_", " "),
+                                   continuous_update=False, style={"description_width": "initial"},
+                                   layout=widgets.Layout(width="28em"))
+
+
+def choice(description: str, options: list[Any], value: Any) -> widgets.Dropdown:
+    """A drop-down list, labelled in full words."""
+    return widgets.Dropdown(options=[(str(option).replace("_", " "), option) for option in options], value=value,
+                            description=description.replace("_", " "), style={"description_width": "initial"},
+                            layout=widgets.Layout(width="28em"))
+
+
+def rates(low: float = 1e-4, high: float = 10.0, per_decade: int = 4) -> list[float]:
+    """Learning rates for a slider, evenly spaced on the log axis, to two digits."""
+    count = round(per_decade * np.log10(high / low)) + 1
+    return [float(f"{rate:.2g}") for rate in np.logspace(np.log10(low), np.log10(high), count)]
+
+
+def training_lab(dataset: Dataset, controls: dict[str, widgets.Widget], *, seeds: int = 8,
+                 finished: Callable[[Values, History], None] | None = None, extra: tuple[widgets.Widget, ...] = (),
+                 **fixed: Any) -> Lab:
+    """A lab whose controls are fields of Config: ``seeds`` networks train for each setting, loss and accuracy are drawn.
+
+    ``fixed`` are the fields that no control moves. Each result is the growing History.
+    """
+    def run(values: Values) -> Iterator[History]:
+        configs = [Config(**fixed, **values, seed=seed) for seed in range(seeds)]
+        for state in train(configs, dataset, keep_models=False):
+            if state.epoch_ended or not state.active.any():
+                yield state.history
+
+    return Lab(controls, run, draw_training, describe_training, finished=finished, extra=extra, size=(8.4, 3.0))
+
+
+def describe_training(history: History) -> str:
+    """The result of several seeds in one line, for those who cannot see the picture and for those who can."""
+    epochs = np.isfinite(history.val_loss).sum(1)
+    if history.diverged.all():
+        return f"diverged at epoch {epochs.max() + 1}: the loss is no longer a number"
+    parts = [f"epoch {epochs.max()} of {history.val_loss.shape[1]}: validation accuracy {accuracy(history)}"
+             if len(history) > 1 else f"epoch {epochs.max()}"]
+    parts.append(f"training {np.nanmean(history.final('train_accuracy')):.1%}".replace("%", " %"))
+    if history.diverged.any():
+        parts.append(f"{history.diverged.sum()} of {len(history)} networks diverged")
+    return ", ".join(parts)
+
+
+def learning_rate_lab(dataset: Dataset) -> Lab:
+    """The first lab: learning rate and width, eight networks, plain SGD for ten epochs."""
+    controls = {"learning_rate": slider("learning_rate", rates(1e-3, 100.0), 0.1),
+                "width": slider("width", [1, 2, 4, 8, 16, 32, 64, 128], 32)}
+    return training_lab(dataset, controls, optimizer="sgd", epochs=10)
