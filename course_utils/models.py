@@ -80,8 +80,9 @@ class Dropout(nn.Module):
     def train(self, mode: bool = True) -> Dropout:
         # Sixteen random bits a unit decide: four units for each 64-bit number drawn, several
         # times faster than a float each. It rounds the rate to 1/65536.
-        self._threshold = (self.rate * 65536 - 32768).round().clamp(max=32767).to(torch.int16)
-        self._scale = 1 / (1 - self.rate)
+        rate = self.rate.clamp(max=65535 / 65536)
+        self._threshold = (rate * 65536 - 32768).round().to(torch.int16)
+        self._scale = 1 / (1 - rate)
         self._drops = mode and bool(self.rate.any())
         return super().train(mode)
 

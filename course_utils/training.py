@@ -98,7 +98,7 @@ def train(configs: Config | Sequence[Config], dataset: Dataset, *, model: Callab
     if loss and any(config.label_smoothing for config in configs):
         raise ValueError("label_smoothing: got a value above 0, takes 0 together with a loss of your own")
     for indices, models in _stacks(configs, dataset, model):
-        run = Run(history, indices, models, dataset, loss, autocast)
+        run = Run(history, list(indices), models, dataset, loss, autocast)
         yield from run.steps()
         for index in indices if keep_models else ():
             history.weights[index] = run.weights(index)
@@ -155,7 +155,7 @@ class Run:
     """A stack in training, as ``train`` yields it after every update and as callbacks see it.
 
     history       the growing History of all configurations
-    indices       the configurations in this stack, by their place in ``history.configs``
+    indices       the configurations in this stack, by their place in ``history.configs``; it shrinks as they end
     epoch, step   how many epochs are complete, how many updates are done
     epoch_ended   whether this update was the last of its epoch (the curves have just grown)
     module        the stacked module; ``gradients`` [len(indices), parameters] of the last update
@@ -170,7 +170,7 @@ class Run:
         self.epoch_ended = False
         self.active = np.ones(len(indices), bool)
         self._loss = loss or (lambda logits, labels: functional.cross_entropy(logits, labels, reduction="none"))
-        self._kept: dict[int, tuple[Tensor, list[Tensor]]] = {}         # set aside: best so far, or when stopped
+        self._kept: dict[int, TrainedWeights] = {}         # set aside, by index: best so far, or when stopped
         self._best = np.full(len(indices), np.inf)
         self._stack(models)
         self._prepare_batches()
@@ -187,26 +187,29 @@ class Run:
         """Lay the parameters of all networks into one matrix, and point one module's parameters at its columns."""
         self._template = models[0]
         self.module = copy.deepcopy(models[0]).to(self.device)
-        trained = [[p for p in model.parameters() if p.requires_grad] for model in models]
-        self.rows = torch.stack([parameters_to_vector(each).detach() for each in trained]).to(self.device)
-        self.gradients = torch.zeros_like(self.rows)
-        stack = (len(models),) if len(models) > 1 else ()
-        start = 0
-        for parameter in self.module.parameters():
-            if not parameter.requires_grad:
-                continue
-            end, shape = start + parameter.numel(), (*stack, *parameter.shape)
-            parameter.data = self.rows[:, start:end].view(shape)
-            parameter.grad = self.gradients[:, start:end].view(shape)
-            start = end
-        self._others = _not_trained(self.module)
-        if stack:
-            for tensor, values in zip(self._others, zip(*map(_not_trained, models), strict=True), strict=True):
-                tensor.data = torch.stack([value.data for value in values]).to(self.device)
+        self._shapes = [parameter.shape for parameter in _trained(models[0])]
+        self.rows = torch.stack([parameters_to_vector(_trained(model)).detach() for model in models]).to(self.device)
+        self._others = [torch.stack([value.data for value in values]).to(self.device)
+                        for values in zip(*map(_not_trained, models), strict=True)]
+        self._point_module_at_rows()
         noise = torch.Generator(self.device).manual_seed(hash(tuple(config.seed for config in self.configs)) % 2**63)
         for layer in self.module.modules():
             if isinstance(layer, Dropout):
                 layer.generator = noise
+
+    def _point_module_at_rows(self) -> None:
+        """Views, not copies: what the optimisers do to the rows, and the module to its buffers, both sides see."""
+        self.gradients = torch.zeros_like(self.rows)
+        stack = (len(self.rows),) if len(self.rows) > 1 else ()
+        start = 0
+        for parameter, shape in zip(_trained(self.module), self._shapes, strict=True):
+            end = start + shape.numel()
+            parameter.grad = None                          # torch compares shapes, and this one may change
+            parameter.data = self.rows[:, start:end].view(*stack, *shape)
+            parameter.grad = self.gradients[:, start:end].view(*stack, *shape)
+            start = end
+        for tensor, values in zip(_not_trained(self.module), self._others, strict=True):
+            tensor.data = values if stack else values[0]
 
     def _prepare_batches(self) -> None:
         """One stream of batches for each seed and augmentation: configurations with equal seeds see equal batches."""
@@ -215,7 +218,7 @@ class Run:
         self._streams = [(torch.Generator().manual_seed(seed), torch.Generator(self.device).manual_seed(seed),
                           AUGMENTATIONS.get(augment, augment)) for seed, augment in streams]
         self._stream_of = torch.tensor([streams.index(key) for key in keys], device=self.device)
-        self._own_streams = len(streams) == len(keys)
+        self._own_streams = len(streams) == len(keys)      # then streams and configurations stand in the same order
         train, val = self.dataset.train, self.dataset.val
         self.batch_size = min(self.configs[0].batch_size, len(train))
         self.steps_per_epoch = -(-len(train) // self.batch_size)
@@ -242,6 +245,8 @@ class Run:
         """Train to the end, yielding after every update."""
         clock = time.perf_counter()
         for _ in range(self.configs[0].epochs):
+            if self.active.sum() <= len(self.indices) / 2:
+                self._leave_ended_behind()
             self.module.train()
             orders = torch.stack([torch.randperm(len(self.dataset.train), generator=order)
                                   for order, _, _ in self._streams]).to(self.device)
@@ -351,7 +356,8 @@ class Run:
             if better:
                 self._best[position] = values["val_loss"][position]
                 if config.patience is not None:
-                    self._kept[position] = self._copy(position)
+                    self._kept.pop(index, None)
+                    self._kept[index] = self.weights(index)
             elif config.patience is not None and self.epoch - history.kept_epoch[index] >= config.patience:
                 self._end(position)
         for rows, _, schedule in self._optimizers:
@@ -361,43 +367,61 @@ class Run:
 
     def is_active(self, index: int) -> bool:
         """Whether this configuration is still learning: neither stopped nor diverged."""
-        return bool(self.active[self.indices.index(index)])
+        return index in self.indices and bool(self.active[self.indices.index(index)])
 
     def stop(self, index: int) -> None:
         """End one configuration here: its record ends, its weights are kept as they are, its neighbours go on."""
-        position = self.indices.index(index)
-        if self.active[position]:
-            self._end(position)
+        if self.is_active(index):
+            self._end(self.indices.index(index))
 
     def _diverge(self, position: int) -> None:
         index = self.indices[position]
         self.history.diverged[index], self.history.kept_epoch[index] = True, -1
         # What a network of NaNs answers: argmax takes the first class, which is chance.
         self.history.val_correct[index] = (self.dataset.val.labels == 0).cpu().numpy()
-        self._kept.pop(position, None)
+        self._kept.pop(index, None)
         self._end(position)
 
     def _end(self, position: int) -> None:
         self.active[position] = False
-        self._kept.setdefault(position, self._copy(position))
+        self._kept[self.indices[position]] = self.weights(self.indices[position])
         self._optimizers = [each for each in self._optimizers if self.active[each[0]].any()]
 
+    def _leave_ended_behind(self) -> None:
+        """Shrink the stack to the rows that still have an optimiser: a pruned search pays only for what lives."""
+        stay = np.concatenate([np.arange(rows.start, rows.stop) for rows, _, _ in self._optimizers])
+        self.indices, self.configs = [self.indices[i] for i in stay], [self.configs[i] for i in stay]
+        self.active, self._best = self.active[stay], self._best[stay]
+        chosen = torch.from_numpy(stay).to(self.device)
+        self.rows, self._others = self.rows[chosen], [values[chosen] for values in self._others]
+        self._smoothing, self._clip = (None if each is None else each[chosen] for each in (self._smoothing, self._clip))
+        used, self._stream_of = torch.unique(self._stream_of[chosen], return_inverse=True)
+        self._streams = [self._streams[i] for i in used.tolist()]
+        self._own_streams = self._stream_of.tolist() == list(range(len(self._streams)))
+        self._point_module_at_rows()
+        start, remaining = 0, []
+        for rows, optimizer, schedule in self._optimizers:
+            rows = slice(start, start + rows.stop - rows.start)
+            parameter = optimizer.param_groups[0]["params"][0]
+            parameter.data, parameter.grad = self.rows[rows], self.gradients[rows]
+            remaining.append((rows, optimizer, schedule))
+            start = rows.stop
+        self._optimizers = remaining
+
     def weights(self, index: int) -> TrainedWeights:
-        """The present (or kept) weights of one configuration."""
+        """A copy of one configuration's weights: as they are now, or, where it has ended, as they were kept."""
+        if index in self._kept:
+            return self._kept[index]
         position = self.indices.index(index)
-        row, others = self._kept.get(position) or (self.rows[position], self._others_of(position))
-        return TrainedWeights(self._template, row, others)
-
-    def _others_of(self, position: int) -> list[Tensor]:
-        return [tensor[position] for tensor in self._others] if len(self.indices) > 1 else self._others
-
-    def _copy(self, position: int) -> tuple[Tensor, list[Tensor]]:
-        """One network's weights, and its buffers (the statistics of BatchNorm), to set aside."""
-        return self.rows[position].clone(), [tensor.clone() for tensor in self._others_of(position)]
+        return TrainedWeights(self._template, self.rows[position].clone(), [each[position].clone() for each in self._others])
 
     def model(self, index: int) -> nn.Module:
         """A copy of one network as it is now: a plain module in evaluation mode."""
         return self.weights(index).to_module()
+
+
+def _trained(module: nn.Module) -> list[nn.Parameter]:
+    return [p for p in module.parameters() if p.requires_grad]
 
 
 def _not_trained(module: nn.Module) -> list[Tensor]:
