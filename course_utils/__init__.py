@@ -1,6 +1,6 @@
 """The shared package of the course: everything the notebooks need, and nothing they should show themselves.
 
-Import the rest from where it stands: ``course_utils.models``, ``.plots``, ``.labs``, ``.diagnostics``, ``.search``, ``.checks``.
+Import the rest from where it stands: ``course_utils.models``, ``.plots``, ``.labs``, ``.diagnostics``, ``.search``.
 """
 
 from .checks import check, predict

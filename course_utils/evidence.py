@@ -37,7 +37,8 @@ def mean_interval(values: np.ndarray | list[float], unit: str = "") -> Estimate:
     """Mean of repeats and its 95 % interval by Student's t. Raises ValueError for fewer than two finite values."""
     values = np.asarray(values, float).ravel()
     if len(values) < 2 or not np.isfinite(values).all():
-        raise ValueError(f"values: got {len(values)} of which {np.isfinite(values).sum()} finite, takes at least two, all finite")
+        raise ValueError(f"values: got {len(values)}, {np.isfinite(values).sum()} of them finite; "
+                         "takes at least two, all finite")
     half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
     return Estimate(values.mean(), values.mean() - half, values.mean() + half, len(values), unit)
 
@@ -149,8 +150,6 @@ def claim(id: str, statement: str, effect: Estimate | dict[str, Estimate], *, ab
     for each in effects.values():
         low, high = (each.low - above, each.high - above) if above is not None else (below - each.high, below - each.low)
         verdicts.append("supported" if low > 0 else "refuted" if high < 0 else "not settled")
-    if len(set(verdicts)) == 1:
-        verdict = verdicts[0]
-    else:
-        verdict = f"depends on {depends_on or 'the circumstances'}"
+    agreed = len(set(verdicts)) == 1
+    verdict = verdicts[0] if agreed else f"depends on {depends_on or 'the circumstances'}"
     return Claim(id, statement, verdict, effects, note)

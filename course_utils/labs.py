@@ -7,6 +7,7 @@ that the last value wins.
 from __future__ import annotations
 
 import asyncio
+import html
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,7 +20,7 @@ from .config import Config
 from .data import Dataset
 from .evidence import accuracy
 from .history import History
-from .plots import draw_training, new_figure, to_png
+from .plots import caption, draw_training, new_figure, to_png
 from .training import train
 
 Values = dict[str, Any]
@@ -41,10 +42,10 @@ class Lab(widgets.VBox):
 
     def __init__(self, controls: dict[str, widgets.Widget], run: Callable[[Values], Iterator[Any]],
                  draw: Callable[..., None], describe: Callable[[Any], str], *, columns: int = 2,
-                 size: tuple[float, float] | None = None, finished: Callable[[Values, Any], None] | None = None,
-                 extra: tuple[widgets.Widget, ...] = ()):
+                 rows: int = 1, size: tuple[float, float] | None = None,
+                 finished: Callable[[Values, Any], None] | None = None, extra: tuple[widgets.Widget, ...] = ()):
         self.controls, self.run, self.draw, self.describe = controls, run, draw, describe
-        self.finished, self._columns, self._size = finished, columns, size
+        self.finished, self._columns, self._rows, self._size = finished, columns, rows, size
         self.earlier: list[Any] = []
         self.result: Any = None
         self.task: asyncio.Task | None = None
@@ -76,12 +77,14 @@ class Lab(widgets.VBox):
         except RuntimeError:                               # no loop: a plain script, or a test
             self.complete()
             return
+        self.add_class("course-lab-busy")                  # for a style sheet, and for whoever must wait
         self.task = loop.create_task(self._train())
 
     def stop(self) -> None:
         """Leave the training in flight where it is."""
         if self.task is not None and not self.task.done():
             self.task.cancel()
+            self.remove_class("course-lab-busy")
             self._say("stopped")
         self.task = None
 
@@ -112,16 +115,23 @@ class Lab(widgets.VBox):
         self._say("training ...")
         drawn = breath = time.perf_counter()
         first = True
-        for result in self.run(self.values):
-            self.result = result
-            now = time.perf_counter()
-            if first or now - drawn > REDRAW_SECONDS:
-                self._draw()
-                first, drawn = False, time.perf_counter()
-            if now - breath > BREATH_SECONDS:
-                await asyncio.sleep(0)                     # here a new value arrives, and cancels us
-                breath = time.perf_counter()
-        self._finish()
+        try:
+            for result in self.run(self.values):
+                self.result = result
+                now = time.perf_counter()
+                if first or now - drawn > REDRAW_SECONDS:
+                    self._draw()
+                    first, drawn = False, time.perf_counter()
+                if now - breath > BREATH_SECONDS:
+                    await asyncio.sleep(0)                 # here a new value arrives, and cancels us
+                    breath = time.perf_counter()
+            self._finish()
+        except Exception as error:                         # a task's error is otherwise only seen in the server's log
+            self._say(f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            if self.task is asyncio.current_task():        # not when a newer run has taken over
+                self.remove_class("course-lab-busy")
 
     def _keep(self) -> None:
         if self.result is not None:
@@ -134,13 +144,19 @@ class Lab(widgets.VBox):
             self.finished(self.values, self.result)
 
     def _draw(self) -> None:
-        figure, axes = new_figure(self._columns, size=self._size)
+        figure, axes = new_figure(self._columns, self._rows, size=self._size)
         self.draw(figure, axes, self.result, self.earlier)
+        caption(figure, ", ".join(f"{control.description} {_shown(control)}" for control in self.controls.values()))
         self.picture.value = to_png(figure)
         self._say(self.describe(self.result))
 
     def _say(self, text: str) -> None:
-        self.status.value = f"<span role='status' aria-live='polite'>{text}</span>"
+        self.status.value = f"<span role='status' aria-live='polite'>{html.escape(text)}</span>"
+
+
+def _shown(control: widgets.Widget) -> str:
+    """A control's value as its label has it."""
+    return str(getattr(control, "label", None) or control.value)       # a first option's label can be empty
 
 
 def slider(description: str, options: list[Any], value: Any) -> widgets.SelectionSlider:

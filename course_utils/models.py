@@ -193,18 +193,20 @@ def make_mlp(inputs: int = 784, width: int = 64, depth: int = 1, outputs: int = 
     return initialise(nn.Sequential(*layers), init)
 
 
-def make_cnn(channels: int = 1, width: int = 32, outputs: int = 10, activation: str = "relu", init: str = "he",
+def make_cnn(channels: int = 1, width: int = 16, outputs: int = 10, activation: str = "relu", init: str = "he",
              dropout: float = 0.0) -> nn.Sequential:
     """A small convolutional network: two blocks of 3x3 convolution, normalisation and pooling, then a dense layer.
 
-    Images [n, channels, h, w] -> logits [n, outputs]; ``width`` channels after the first block, twice that after the second.
+    Images [n, channels, h, w] of any size -> logits [n, outputs]; ``width`` channels after the first block, twice that
+    after the second.
     """
     def block(before: int, after: int) -> list[nn.Module]:
         return [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after),
                 ACTIVATIONS[activation](), nn.MaxPool2d(2)]
 
     model = nn.Sequential(*block(channels, width), *block(width, 2 * width),
-                          nn.AdaptiveAvgPool2d(4), nn.Flatten(), Dropout(dropout), nn.Linear(2 * width * 16, outputs))
+                          nn.AdaptiveAvgPool2d(7),         # what 28 x 28 pixels have become anyway
+                          nn.Flatten(), Dropout(dropout), nn.Linear(2 * width * 49, outputs))
     return initialise(model, init)
 
 

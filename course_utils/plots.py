@@ -22,7 +22,7 @@ COLOURS = ("#0072B2", "#D55E00", "#00795B", "#B0478C", "#806000", "#3A8FC4", "#0
 LINES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)))
 GREY = "#5A5A5A"
 THEME = {
-    "figure.figsize": (5.6, 3.4), "figure.dpi": 96, "savefig.dpi": 96, "figure.constrained_layout.use": True,
+    "figure.figsize": (6.4, 3.3), "figure.dpi": 96, "savefig.dpi": 96, "figure.constrained_layout.use": True,
     "font.size": 10, "axes.titlesize": 11, "axes.titleweight": "bold", "axes.titlelocation": "left",
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25, "grid.linewidth": 0.6,
     "lines.linewidth": 1.8, "legend.frameon": False, "image.cmap": "cividis",
@@ -48,9 +48,14 @@ def new_figure(columns: int = 1, rows: int = 1, size: tuple[float, float] | None
         figure = Figure(figsize=(width, height))
         axes = figure.subplots(rows, columns, squeeze=False)
         # Fixed margins, in inches: solving for a layout would take as long as drawing does.
-        figure.subplots_adjust(left=0.65 / width, right=1 - 0.12 / width, bottom=0.5 / height, top=1 - 0.32 / height,
-                               wspace=0.75 * columns / (width - 0.77), hspace=0.85 * rows / (height - 0.82))
+        figure.subplots_adjust(left=0.65 / width, right=1 - 0.12 / width, bottom=0.62 / height, top=1 - 0.32 / height,
+                               wspace=0.75 * columns / (width - 0.77), hspace=0.85 * rows / (height - 0.94))
     return figure, axes
+
+
+def caption(figure: Figure, text: str) -> None:
+    """A small line at the foot of a figure: which settings it shows."""
+    figure.text(0.99, 0.01, text, ha="right", va="bottom", fontsize=8, color=GREY)
 
 
 def to_png(figure: Figure) -> bytes:
@@ -59,6 +64,11 @@ def to_png(figure: Figure) -> bytes:
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png")
     return buffer.getvalue()
+
+
+def legend_outside(ax: Axes) -> None:
+    """The legend to the right of the axes, where it can hide no curve."""
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0, handlelength=2.6)
 
 
 def plot_curves(histories: dict[str, History], metric: str = "val_accuracy", ax: Axes | None = None) -> Axes:
@@ -72,7 +82,7 @@ def plot_curves(histories: dict[str, History], metric: str = "val_accuracy", ax:
     ax.set(xlabel="epoch", ylabel=LABELS.get(metric, metric))
     ax.xaxis.get_major_locator().set_params(integer=True)
     if len(histories) > 1:
-        ax.legend()
+        legend_outside(ax)
     return ax
 
 
@@ -88,7 +98,7 @@ def plot_gap(history: History, quantity: str = "accuracy", ax: Axes | None = Non
         ends.append(mean)
     ax.fill_between(epochs, *ends, color=GREY, alpha=0.08, linewidth=0)
     ax.set(xlabel="epoch", ylabel=quantity)
-    ax.legend()
+    legend_outside(ax)
     return ax
 
 
@@ -106,7 +116,7 @@ def plot_basin(histories: dict[str, History], within: float = 0.02, ax: Axes | N
                     textcoords="offset points", va="center", fontsize=8.5)
     ax.set(xscale="log", xlabel="learning rate", ylabel="final validation accuracy")
     ax.set_yticks(np.arange(0, 1.01, 0.2))
-    ax.legend()
+    legend_outside(ax)
     return ax
 
 
@@ -116,8 +126,8 @@ def plot_estimates(estimates: dict[str, Estimate], ax: Axes | None = None, scale
     for row, each in enumerate(estimates.values()):
         ax.plot([scale * each.low, scale * each.high], [row, row], color=COLOURS[0], linewidth=2.2)
         ax.plot(scale * each.value, row, "o", color=COLOURS[0], markersize=5)
-        ax.annotate(f"{scale * each.value:+.1f}" if zero else f"{scale * each.value:.1f}", (scale * each.value, row),
-                    xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8.5)
+        ax.annotate(f"{scale * each.value:+.1f}" if zero else f"{scale * each.value:.1f}", (scale * each.high, row),
+                    xytext=(5, 0), textcoords="offset points", va="center", fontsize=8.5)
     if zero:
         ax.axvline(0, color=GREY, linewidth=1)
     ax.set(yticks=range(len(estimates)), yticklabels=list(estimates), ylim=(len(estimates) - 0.5, -0.7))
@@ -132,12 +142,12 @@ def plot_waterfall(start: Estimate, steps: dict[str, Estimate], ax: Axes | None 
     ax.barh(0, level, color=GREY, alpha=0.45)
     ax.annotate(f"{level:.1f} %", (level, 0), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9)
     for row, gain in enumerate(steps.values(), start=1):
-        value, up = 100 * gain.value, gain.value >= 0
+        value, up, before = 100 * gain.value, gain.value >= 0, level
         ax.barh(row, value, left=level, color=COLOURS[0] if up else COLOURS[1], hatch="" if up else "///", alpha=0.85)
         level += value
         error = [[100 * (gain.value - gain.low)], [100 * (gain.high - gain.value)]]
         ax.errorbar(level, row, xerr=error, color="black", linewidth=1.2, capsize=2.5)
-        ax.annotate(f"{value:+.1f}  →  {level:.1f} %", (level + error[1][0], row), xytext=(6, 0),
+        ax.annotate(f"{value:+.1f}  →  {level:.1f} %", (max(before, level + error[1][0]), row), xytext=(6, 0),
                     textcoords="offset points", va="center", fontsize=9)
     ax.set(yticks=range(len(names)), yticklabels=names, xlabel="validation accuracy in %")
     ax.invert_yaxis()
@@ -157,7 +167,7 @@ def plot_histograms(values: dict[str, Tensor], ax: Axes | None = None, bins: int
         density, edges = np.histogram(array, bins, (low, high), density=True)
         ax.stairs(density, edges, label=name, linewidth=1.6, **style(number))
     ax.set(ylabel="density")
-    ax.legend()
+    legend_outside(ax)
     return ax
 
 
@@ -195,11 +205,11 @@ def draw_training(figure: Figure, axes: np.ndarray, history: History, earlier: S
     ``earlier`` runs stay as faint grey curves, to compare.
     """
     for ax, quantity in zip(axes.flat, ("loss", "accuracy"), strict=True):
-        for old in earlier:
-            ax.plot(np.arange(1, old.val_loss.shape[1] + 1), np.nanmean(_finite(old, f"val_{quantity}"), 0), color=GREY,
-                    alpha=0.35, linewidth=1.2)
+        for number, old in enumerate(earlier):
+            ax.plot(np.arange(1, old.val_loss.shape[1] + 1), curve_interval(old, f"val_{quantity}")[0], color=GREY,
+                    alpha=0.4, linewidth=1.2, label="your earlier runs" if number == 0 else None)
         for number, split in enumerate(("train", "val")):
-            curves = _finite(history, f"{split}_{quantity}")
+            curves = getattr(history, f"{split}_{quantity}")
             epochs = np.arange(1, curves.shape[1] + 1)
             ax.plot(epochs, curves.T, linewidth=0.6, alpha=0.35, **style(number))
             reached = np.isfinite(curves).any(0)
@@ -209,11 +219,10 @@ def draw_training(figure: Figure, axes: np.ndarray, history: History, earlier: S
         ax.xaxis.get_major_locator().set_params(integer=True)
     axes.flat[0].set_ylim(0, 3)
     axes.flat[1].set_ylim(0, 1.02)
-    axes.flat[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
-    if earlier:
-        axes.flat[1].set_title("grey: your earlier runs, validation", fontsize=9, fontweight="normal", color=GREY)
-
-
-def _finite(history: History, metric: str) -> np.ndarray:
-    curves = getattr(history, metric)
-    return np.where(np.isfinite(curves), curves, np.nan)
+    axes.flat[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    if history.diverged.any():
+        first = np.isfinite(history.val_loss).sum(1)[history.diverged].min() + 1
+        axes.flat[0].text(0.5, 0.5, f"{history.diverged.sum()} of {len(history)} diverged at epoch {first}",
+                          transform=axes.flat[0].transAxes, ha="center", color=COLOURS[1])
+    elif np.nanmin(history.val_loss) > 3:
+        axes.flat[0].text(0.5, 0.5, "loss above 3", transform=axes.flat[0].transAxes, ha="center", color=GREY)

@@ -340,9 +340,11 @@ class Run:
         """Evaluate, record, and let the plateau schedules and early stopping decide."""
         loss, correct = self._evaluate()
         seen = loss.shape[1] - len(self.dataset.val)
-        values = dict(zip(CURVES, (loss[:, :seen].mean(1), correct[:, :seen].mean(1),
-                                   loss[:, seen:].mean(1), correct[:, seen:].mean(1)), strict=True))
-        for position in np.flatnonzero(self.active & ~np.isfinite(loss.mean(1))):
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = dict(zip(CURVES, (loss[:, :seen].mean(1), correct[:, :seen].mean(1),
+                                       loss[:, seen:].mean(1), correct[:, seen:].mean(1)), strict=True))
+            finite = np.isfinite(values["train_loss"] + values["val_loss"])
+        for position in np.flatnonzero(self.active & ~finite):
             self._diverge(position)
         history, active = self.history, np.flatnonzero(self.active)
         for name, value in values.items():

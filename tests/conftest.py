@@ -1,0 +1,19 @@
+"""Settings that hold for all tests."""
+
+import os
+
+import matplotlib
+import pytest
+from hypothesis import settings
+
+matplotlib.use("Agg")       # here, and not by MPLBACKEND: the notebooks' kernels would inherit that and draw nothing
+
+# Training takes as long as it takes; and CI should fail for a change, not for a throw of the dice.
+settings.register_profile("course", deadline=None, derandomize="CI" in os.environ, print_blob=True)
+settings.load_profile("course")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.suffix == ".ipynb":
+            item.add_marker(pytest.mark.slow)

@@ -1,0 +1,205 @@
+"""The set-up: what make decides to do, what the requirements promise, what the notebook tools store."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+from packaging.requirements import Requirement
+
+import run_notebooks
+
+HERE = Path(__file__).resolve().parent.parent
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make on this machine")
+
+
+# ---- make -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def house(tmp_path):
+    """A folder with what make looks at, all set up a while ago."""
+    for name in ("Makefile", "requirements.txt", "requirements-test.txt", "pyproject.toml"):
+        shutil.copy(HERE / name, tmp_path)
+        os.utime(tmp_path / name, (1e9, 1e9))
+    for venv in (".venv", ".venv-python3.12"):
+        (tmp_path / venv).mkdir()
+        for stamp in ("course.stamp", "tests.stamp"):
+            (tmp_path / venv / stamp).touch()
+    return tmp_path
+
+
+def plan(house, *arguments):
+    """What make would do."""
+    environment = {name: value for name, value in os.environ.items()
+                   if name not in ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "CONSTRAINTS", "PYTHON", "VENV", "ONLY")}
+    return subprocess.run(["make", "--no-print-directory", "--dry-run", *arguments], cwd=house, env=environment,
+                          capture_output=True, text=True, check=True).stdout
+
+
+@needs_make
+@pytest.mark.parametrize("target", ["lab", "test", "check", "notebooks", "case-study", "bench"])
+def test_a_second_call_sets_nothing_up(house, target):
+    assert "set_up.py" not in plan(house, target)
+
+
+@needs_make
+@pytest.mark.parametrize(("changed", "lab", "test"), [
+    ("requirements.txt", True, True), ("pyproject.toml", True, True), ("requirements-test.txt", False, True),
+])
+def test_a_changed_requirement_sets_up_again(house, changed, lab, test):
+    later = time.time() + 10
+    os.utime(house / changed, (later, later))
+    assert ("set_up.py" in plan(house, "lab")) == lab
+    assert ("--tests" in plan(house, "test")) == test
+
+
+@needs_make
+def test_a_fresh_clone_is_set_up_first(house):
+    shutil.rmtree(house / ".venv")
+    first, second = plan(house, "lab").splitlines()
+    assert "set_up.py" in first
+    assert "lab.py" in second
+
+
+@needs_make
+def test_another_python_gets_an_environment_of_its_own(house):
+    assert plan(house, "test", "PYTHON=python3.12").startswith(".venv-python3.12")
+    shutil.rmtree(house / ".venv-python3.12")
+    assert plan(house, "test", "PYTHON=python3.12").startswith("python3.12 tools/set_up.py --venv .venv-python3.12")
+
+
+@needs_make
+def test_constraints_and_names_are_handed_on(house):
+    shutil.rmtree(house / ".venv")
+    shutil.copy(HERE / "tests" / "constraints.txt", house)
+    assert "--constraints constraints.txt" in plan(house, "test", "CONSTRAINTS=constraints.txt")
+    assert "run_notebooks.py 07" in plan(house, "notebooks", "ONLY=07")
+
+
+# ---- requirements ---------------------------------------------------------------------------------------------------
+
+
+def requirements(name):
+    lines = ((HERE / name).read_text(encoding="utf-8")).splitlines()
+    return [Requirement(line) for line in (line.split("#")[0].strip() for line in lines) if line]
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-test.txt"])
+def test_requirements_are_ranges_that_hold_here_and_for_the_constraints(name):
+    pins = {pin.name.lower(): next(iter(pin.specifier)).version for pin in requirements("tests/constraints.txt")}
+    for requirement in requirements(name):
+        operators = {each.operator for each in requirement.specifier}
+        assert operators in ({">=", "<"}, {"=="}), f"{requirement.name} needs both bounds"
+        assert pins[requirement.name.lower()] in requirement.specifier
+        assert requirement.specifier.contains(version(requirement.name))
+
+
+def test_constraints_are_exact_and_for_every_system():
+    for pin in requirements("tests/constraints.txt"):
+        assert re.fullmatch(r"==[\w.]+", str(pin.specifier)), pin
+        assert not re.match(r"nvidia|cuda|triton|course", pin.name), f"{pin.name} is not on every system"
+
+
+# ---- JupyterLab -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_lab_without_a_browser_prints_a_loopback_address_with_a_token(tmp_path):
+    nbformat.write(new_notebook(), tmp_path / "empty.ipynb")
+    environment = {name: value for name, value in os.environ.items()
+                   if name not in ("DISPLAY", "WAYLAND_DISPLAY", "JUPYTER_TOKEN")}
+    # What webbrowser makes of this is no browser, on any system.
+    environment |= {"BROWSER": "no-such-browser", "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
+                    "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"), "JUPYTER_DATA_DIR": str(tmp_path / "data")}
+    if sys.platform.startswith("linux"):
+        del environment["BROWSER"]
+    server = subprocess.Popen([sys.executable, str(HERE / "tools" / "lab.py"), str(tmp_path / "empty.ipynb")],
+                              env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    patience = threading.Timer(60, server.kill)            # ends the output, and so the loop
+    patience.start()
+    try:
+        address = re.compile(r"http://(\S+?):\d+/lab/tree/empty\.ipynb\?token=[0-9a-f]{48}")
+        found = next(filter(None, map(address.search, server.stdout)), None)
+    finally:
+        patience.cancel()
+        server.terminate()
+        server.communicate(timeout=20)
+    assert found
+    assert found.group(1) in ("127.0.0.1", "localhost")
+
+
+# ---- notebook tools -------------------------------------------------------------------------------------------------
+
+
+def stored(*outputs, **metadata):
+    """The outputs that are kept of a cell's."""
+    cell = new_code_cell("x", outputs=list(outputs), execution_count=7)
+    notebook = new_notebook(cells=[new_code_cell("first"), cell], metadata=metadata)
+    run_notebooks.normalise(notebook)
+    nbformat.validate(notebook)
+    assert [cell.execution_count for cell in notebook.cells] == [1, 2]
+    return notebook.cells[1].outputs
+
+
+def test_widgets_are_not_stored_but_what_stands_beside_them_is():
+    widget = {run_notebooks.WIDGET: {"model_id": "1"}, "text/plain": "IntSlider(value=3)"}
+    assert stored(new_output("display_data", widget)) == []
+    [kept] = stored(new_output("execute_result", {**widget, "text/html": "<b>3</b>"}, execution_count=7))
+    assert kept.data == {"text/plain": "IntSlider(value=3)", "text/html": "<b>3</b>"}
+    assert kept.execution_count == 2
+
+
+def test_progress_bars_are_not_stored_but_warnings_are():
+    bar = "  0%|          | 0/3 [00:00<?, ?it/s]\r100%|██████████| 3/3 [00:01<00:00,  3.00it/s]\n"
+    assert stored(new_output("stream", name="stderr", text=bar)) == []
+    [kept] = stored(new_output("stream", name="stderr", text=bar + "careful\n"))
+    assert kept.text == "careful\n"
+    [kept] = stored(new_output("stream", name="stdout", text="100% | done\n"))
+    assert kept.text == "100% | done\n"
+
+
+def test_streams_are_joined_and_passing_metadata_dropped():
+    bar = new_output("stream", name="stderr", text="100%|███| 3/3 [00:01<00:00,  3.00it/s]\r")
+    one, two = (new_output("stream", name="stdout", text=text) for text in "ab")
+    [kept] = stored(one, bar, two, widgets={"state": {}})
+    assert kept.text == "ab"
+    cell = new_code_cell("x", metadata={"execution": {"iopub.status.busy": "now"}, "tags": ["lab"]})
+    language = {"name": "python", "version": "3.11.7"}
+    notebook = new_notebook(cells=[cell], metadata={"widgets": {}, "language_info": language})
+    run_notebooks.normalise(notebook)
+    assert cell.metadata == {"tags": ["lab"]}
+    assert notebook.metadata.language_info == {"name": "python"}
+    assert "widgets" not in notebook.metadata
+
+
+def test_a_notebook_is_run_and_stored_the_same_twice_and_left_alone_when_it_fails(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run_notebooks, "NOTEBOOKS", tmp_path)
+    path = tmp_path / "a.ipynb"
+    cells = [new_code_cell("import os\nprint(os.listdir())"), new_code_cell("1 + 1", id="kept")]
+    run_notebooks.store(new_notebook(cells=cells), path)
+    assert run_notebooks.run(path) is None
+    first = path.read_bytes()
+    assert run_notebooks.run(path) is None
+    assert path.read_bytes() == first
+    assert b"\r" not in first
+    notebook = nbformat.read(path, as_version=4)
+    assert notebook.cells[0].outputs[0].text == "['a.ipynb']\n"            # it ran in its own folder
+    assert (notebook.cells[1].id, notebook.cells[1].outputs[0].data["text/plain"]) == ("kept", "2")
+
+    for source, complaint in [("1 / 0", "ZeroDivisionError"), ("print('/' + 'home/ann')", "cell 1: .*/" + "home/ann"),
+                              ("print('x' * 600_000)", "500,000")]:
+        notebook.cells[1].source = source
+        run_notebooks.store(notebook, path)
+        before = path.read_bytes()
+        assert re.search(complaint, run_notebooks.run(path))
+        assert path.read_bytes() == before
+    assert "a.ipynb" in capsys.readouterr().out

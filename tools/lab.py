@@ -1,0 +1,50 @@
+"""Open the course in JupyterLab: in a browser where there is one, else by printing the address.
+
+    python tools/lab.py [notebook]
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import webbrowser
+from pathlib import Path
+from urllib.parse import quote
+
+START = Path(__file__).resolve().parent.parent / "notebooks" / "00_start_here.ipynb"
+
+
+def has_browser() -> bool:
+    """A graphical one: in a bare terminal Python would settle for a text browser, which cannot show a lab."""
+    graphical = not sys.platform.startswith("linux") or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
+    try:
+        webbrowser.get()
+    except webbrowser.Error:
+        return False
+    return graphical
+
+
+def options(notebook: Path, browser: bool) -> list[str]:
+    """Bound to loopback, whatever a configuration file says; Jupyter's token stays as it is.
+
+    The notebook is given as the address to start from: given as a file, it would open in a browser, but the
+    address printed where there is none would not lead to it.
+    """
+    given = ["--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={notebook.parent}",
+             f"--LabApp.default_url=/lab/tree/{quote(notebook.name)}"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        given.append("--allow-root")                       # containers; Jupyter refuses root otherwise
+    return given if browser else [*given, "--no-browser"]
+
+
+if __name__ == "__main__":
+    from jupyterlab.labapp import main
+
+    chosen = Path(sys.argv[1] if len(sys.argv) > 1 else START).resolve()
+    if not chosen.is_file():
+        sys.exit(f"There is no notebook {chosen.name} in {chosen.parent.name}.")
+    found = has_browser()
+    if not found:
+        print("No browser here: open the address that JupyterLab prints below.", flush=True)
+    sys.exit(main(options(chosen, found)))

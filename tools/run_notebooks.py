@@ -1,0 +1,183 @@
+"""Run notebooks in fresh kernels and store their outputs, normalised: what `make notebooks` does.
+
+    python tools/run_notebooks.py [07 ...]
+
+With arguments, only notebooks whose names begin so. A file changes only if all of its cells ran. What is
+stored depends on nothing but the results: no times, no widget state, no paths, no progress bars.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from PIL import Image
+
+HERE = Path(__file__).resolve().parent.parent
+NOTEBOOKS = HERE / "notebooks"
+LARGEST = 500_000                                          # bytes of a stored notebook
+CELL_SECONDS = 300
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+# Where somebody's files lie. In a URL the slash follows a host, so a letter.
+MACHINE_PATH = re.compile(r"(?<![\w.~/-])/(?:root|home|work|tmp|Users|private/var)(?=/|\b)|"
+                          r"\b[A-Za-z]:[\\/]+Users\b|file:/{3}")
+# tqdm without widgets: "Training:  30%|███       | 3/10 [00:01<00:02,  3.00it/s]"
+PROGRESS_BAR = re.compile(r"\d+%\|.*\|.*\[|\d+it \[\d\d:\d\d")
+PASSING_METADATA = {"execution", "ExecuteTime", "collapsed", "scrolled", "autoscroll"}
+
+
+def find_notebooks(prefixes: list[str] | tuple[str, ...] = (), folder: Path = NOTEBOOKS) -> list[Path]:
+    """All notebooks of the course and their solutions, in the order they are learnt."""
+    found = sorted(folder.glob("*.ipynb")) + sorted(folder.glob("solutions/*.ipynb"))
+    return [path for path in found if not prefixes or path.name.startswith(tuple(prefixes))]
+
+
+def execute(notebook: nbformat.NotebookNode, folder: Path) -> tuple[float, int, float]:
+    """Run all cells in ``folder``; returns the seconds taken, and the slowest cell with its seconds.
+
+    Raises what nbclient raises when a cell fails, takes too long or ends the kernel.
+    """
+    started: dict[int, float] = {}
+    taken: dict[int, float] = {0: 0.0}
+
+    def note_start(cell: nbformat.NotebookNode, cell_index: int) -> None:
+        started[cell_index] = time.perf_counter()
+
+    def note_end(cell: nbformat.NotebookNode, cell_index: int, **_: object) -> None:
+        taken[cell_index] = time.perf_counter() - started[cell_index]
+
+    client = NotebookClient(notebook, timeout=CELL_SECONDS, kernel_name="python3", record_timing=False,
+                            store_widget_state=False, extra_arguments=["--log-level=ERROR"],
+                            resources={"metadata": {"path": str(folder)}},
+                            on_cell_execute=note_start, on_cell_executed=note_end)
+    begun = time.perf_counter()
+    client.execute()
+    slowest = max(taken, key=taken.__getitem__)
+    return time.perf_counter() - begun, slowest, taken[slowest]
+
+
+def normalise(notebook: nbformat.NotebookNode) -> None:
+    """Strip what differs between two runs of the same notebook, in place."""
+    notebook.nbformat, notebook.nbformat_minor = 4, max(5, notebook.nbformat_minor)
+    metadata = notebook.metadata
+    for name in ("widgets", "celltoolbar", "toc-autonumbering"):
+        metadata.pop(name, None)
+    metadata["kernelspec"] = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    metadata["language_info"] = {"name": "python"}
+    count = 0
+    for cell in notebook.cells:
+        for name in PASSING_METADATA & set(cell.metadata):
+            del cell.metadata[name]
+        if cell.cell_type != "code":
+            continue
+        count += 1
+        cell.execution_count = count
+        cell.outputs = normalised_outputs(cell.outputs, count)
+
+
+def normalised_outputs(outputs: list[nbformat.NotebookNode], count: int) -> list[nbformat.NotebookNode]:
+    """Without widgets and progress bars; streams that follow one another joined."""
+    kept: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        if output.output_type == "stream":
+            text = output.text
+            if output.name == "stderr":
+                text = "".join(line for line in re.split(r"(?<=[\r\n])", text) if not PROGRESS_BAR.search(line))
+                text = text if text.strip() else ""
+            if not text:
+                continue
+            if kept and kept[-1].output_type == "stream" and kept[-1].name == output.name:
+                kept[-1].text += text
+                continue
+            output.text = text
+        elif "data" in output:
+            if output.data.pop(WIDGET, None) is not None and set(output.data) <= {"text/plain"}:
+                continue                                   # all that is left is the widget's name
+            output.metadata.pop(WIDGET, None)
+            if "image/png" in output.data:
+                output.data["image/png"] = with_palette(output.data["image/png"])
+            if "execution_count" in output:
+                output.execution_count = count
+        kept.append(output)
+    return kept
+
+
+def with_palette(png: str) -> str:
+    """The same picture (base64) in at most 128 colours, about a third of the size: a plot needs no more."""
+    picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
+    file = io.BytesIO()
+    picture.quantize(128, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(file, format="PNG", optimize=True)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def texts(cell: nbformat.NotebookNode) -> list[str]:
+    """All that can be read in a cell: source, and outputs other than pictures."""
+    found = [cell.source]
+    for output in cell.get("outputs", []):
+        found += [output.get("text", ""), output.get("evalue", ""), *output.get("traceback", [])]
+        found += [value if isinstance(value, str) else repr(value) for mime, value in output.get("data", {}).items()
+                  if not mime.startswith("image/") or mime == "image/svg+xml"]
+    return found
+
+
+def machine_paths(notebook: nbformat.NotebookNode) -> list[str]:
+    """Where the notebook names a folder of the machine it ran on: "cell 3: ...", counted from 0."""
+    return [f"cell {index}: ...{text[max(0, match.start() - 40) : match.end() + 40]!r}..."
+            for index, cell in enumerate(notebook.cells) for text in texts(cell)
+            for match in MACHINE_PATH.finditer(text)]
+
+
+def store(notebook: nbformat.NotebookNode, path: Path) -> int:
+    """Write in one step, so that no interruption leaves half a notebook; returns the bytes written."""
+    text = nbformat.writes(notebook).rstrip("\n") + "\n"
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(unfinished, path)
+    return len(text.encode())
+
+
+def run(path: Path) -> str | None:
+    """Execute and store one notebook; returns what went wrong, if anything did."""
+    notebook = nbformat.read(path, as_version=4)
+    try:
+        seconds, slowest, of_which = execute(notebook, path.parent)
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        return str(error)
+    normalise(notebook)
+    if paths := machine_paths(notebook):
+        return "names a folder of this machine, which means nothing on another:\n  " + "\n  ".join(paths)
+    size = len(nbformat.writes(notebook).encode())
+    if size > LARGEST:
+        return f"would take {size:,} bytes of the {LARGEST:,} that a notebook may have: draw fewer or smaller figures"
+    store(notebook, path)
+    print(f"{seconds:6.1f} s  {size / 1000:4.0f} kB  {path.relative_to(NOTEBOOKS).as_posix()}  "
+          f"(slowest: cell {slowest}, {of_which:.1f} s)", flush=True)
+    return None
+
+
+def main(prefixes: list[str]) -> int:
+    paths = find_notebooks(prefixes)
+    if not paths:
+        print(f"no notebook begins with {', '.join(prefixes) or 'anything'}")
+        return 1
+    failed = {}
+    for path in paths:
+        if message := run(path):
+            failed[path.name] = message
+            print(f"FAILED  {path.name}\n{message}\n", flush=True)
+    if failed:
+        print(f"{len(failed)} of {len(paths)} notebooks failed and were left as they were: {', '.join(failed)}")
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
