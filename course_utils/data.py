@@ -127,7 +127,7 @@ def load_mnist_full(device: torch.device | str | None = None, folder: Path | str
 
     Raises RuntimeError when the download fails, saying what to do; leaves no half file.
     """
-    from torchvision.datasets import MNIST     # slow to import, and most learners never need it
+    from torchvision.datasets import MNIST  # slow to import, and most learners never need it
 
     folder = Path(folder)
     if not (folder / "MNIST").is_dir():

@@ -30,7 +30,7 @@ SCRIPT = DATA_FOLDER / "build_mnist_sample.py"
 
 @pytest.fixture(scope="module")
 def arrays():
-    with np.load(NPZ) as archive:
+    with np.load(NPZ, allow_pickle=False) as archive:
         return dict(archive)
 
 

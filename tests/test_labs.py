@@ -23,7 +23,9 @@ def every_option(lab: Lab):
             yield control, option[1] if isinstance(option, tuple) else option
 
 
-@pytest.mark.parametrize("make", [learning_rate_lab, lambda data: cockpit_lab(data, {"Optuna": 0.9})], ids=["first", "cockpit"])
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [learning_rate_lab, lambda data: cockpit_lab(data, {"Optuna": 0.9})],
+                         ids=["first", "cockpit"])
 def test_every_setting_draws_a_new_picture(make, digits):
     lab = make(digits)
     for control, option in every_option(lab):
@@ -37,7 +39,8 @@ def test_every_setting_draws_a_new_picture(make, digits):
 
 
 def test_a_diverging_setting_says_so(digits):
-    lab = training_lab(digits, {"learning_rate": slider("learning_rate", [0.1, 1e30], 0.1)}, optimizer="sgd", activation="identity")
+    controls = {"learning_rate": slider("learning_rate", [0.1, 1e30], 0.1)}
+    lab = training_lab(digits, controls, optimizer="sgd", activation="identity")
     lab.controls["learning_rate"].value = 1e30
     assert "diverged at epoch" in lab.status.value
 

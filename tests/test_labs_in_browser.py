@@ -102,7 +102,8 @@ def test_a_burst_of_keys_ends_on_the_last_value(first_lab):
     rate.press("Home")
     for _ in range(20):
         rate.press("ArrowRight")
-    wait_until(lambda: notebook.kernel_eval("lab.controls['learning_rate'].index") == "20", 60, "the last value did not arrive")
+    wait_until(lambda: notebook.kernel_eval("lab.controls['learning_rate'].index") == "20", 60,
+               "the last value did not arrive")
     settled(lab)
     assert notebook.kernel_eval("lab.task is None or lab.task.done()") == "True"
     assert notebook.kernel_eval("lab.result.configs[0].learning_rate == lab.values['learning_rate']") == "True"

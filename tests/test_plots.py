@@ -13,7 +13,8 @@ from course_utils import Config, Estimate, fit, load_mnist, plots
 @pytest.fixture(scope="module")
 def history():
     data = load_mnist(subset=200, image_size=7)
-    return fit([Config(learning_rate=rate, width=8, epochs=3, seed=seed) for rate in (1e-3, 1e-2) for seed in range(3)], data)
+    return fit([Config(learning_rate=rate, width=8, epochs=3, seed=seed)
+                for rate in (1e-3, 1e-2) for seed in range(3)], data)
 
 
 @pytest.fixture

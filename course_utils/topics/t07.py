@@ -55,16 +55,21 @@ def _log_table(attempts: list[tuple[Values, Estimate, float]], to_beat: dict[str
             for number, (values, result, seconds) in enumerate(attempts, start=1)]
     rows += [(value, name, f"{value:.1%}".replace("%", " %"), "", "") for name, value in to_beat.items()]
     rows.sort(key=lambda row: -row[0])
-    body = "".join("<tr>" + "".join(f"<td style='text-align:left;padding:0 1em 0 0'>{html.escape(cell)}</td>" for cell in row[1:])
-                   + "</tr>" for row in rows[:12])
     used = attempts[-1][2]
     clock = f"{used:.0f} of {60 * minutes:.0f} seconds used" if used <= 60 * minutes else "time is up; the log goes on"
-    heads = "".join(f"<th style='text-align:left'>{head}</th>" for head in ("who", "validation accuracy", "changed", "clock"))
-    return f"<p>{clock}</p><table><tr>{heads}</tr>{body}</table>"
+    heads = ("who", "validation accuracy", "changed", "clock")
+    table = _table_row(heads, "th") + "".join(_table_row(row[1:], "td") for row in rows[:12])
+    return f"<p>{clock}</p><table>{table}</table>"
+
+
+def _table_row(cells: tuple[str, ...], kind: str) -> str:
+    inside = "".join(f"<{kind} style='text-align:left; padding-right:1em'>{html.escape(cell)}</{kind}>" for cell in cells)
+    return f"<tr>{inside}</tr>"
 
 
 def _changes(first: Values, values: Values) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items() if value != first[name]) or "nothing"
+    changes = [f"{name.replace('_', ' ')} {value}" for name, value in values.items() if value != first[name]]
+    return ", ".join(changes) or "nothing"
 
 
 def check_most_valuable(answer: object, gains: dict[str, Estimate]) -> Result:
@@ -74,7 +79,8 @@ def check_most_valuable(answer: object, gains: dict[str, Estimate]) -> Result:
         (isinstance(answer, str), "`answer` should be the name of a treatment, as a string."),
         (answer in gains, f"choose one of: {', '.join(gains)}."),
         (answer == right, f"leaving out {answer!r} does not cost the most."),
-    ], hints=["look at the ablation, not at the waterfall.", "in the ablation each point is what is lost without the treatment."],
+    ], hints=["look at the ablation, not at the waterfall.",
+              "in the ablation each point is what is lost without the treatment."],
         praise=f"that is right: without {right} the network loses {gains[right]}.")
 
 

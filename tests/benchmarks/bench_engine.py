@@ -15,6 +15,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -22,9 +23,8 @@ import optuna
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
-from torch.utils.data import TensorDataset
 from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
@@ -161,12 +161,10 @@ def training_flop(config: Config, data) -> float:
 
 
 def hardware() -> str:
-    name = platform.processor() or platform.machine()
-    try:
-        lines = open("/proc/cpuinfo", encoding="utf-8").read().splitlines()
-        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass                                               # not Linux: platform's name will do
+    name, described = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
+    if described.is_file():                                # Linux knows it better than Python
+        lines = described.read_text(encoding="utf-8").splitlines()
+        name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
     return (f"{name}, {torch.get_num_threads()} threads; Python {platform.python_version()}, torch {torch.__version__}, "
             f"optuna {optuna.__version__}, matplotlib {matplotlib.__version__}, {platform.system()}")
 
