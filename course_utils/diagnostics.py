@@ -98,18 +98,19 @@ def first_nonfinite(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[s
     for name, layer in model.named_modules():
         if not any(True for _ in layer.children()):
             hooks.append(layer.register_forward_hook(
-                lambda layer, given, out, name=name: note("forward", name, (given, list(layer.parameters())), out)))
+                lambda _, given, out, name=name: note("forward", name, given, out)))
             hooks.append(layer.register_full_backward_hook(
                 lambda _, to_input, from_output, name=name: note("backward", name, from_output, to_input)))
     try:
         with torch.enable_grad():
             # The input asks for a gradient too, so that the first layer's backward pass has a result to look at.
-            logits = model(images.detach().clone().requires_grad_())
+            images = images.detach().clone().requires_grad_()
+            logits = model(images)
             loss = functional.cross_entropy(logits, labels)
             if not born and not torch.isfinite(loss):
                 return ("forward", "loss")
             if not born:
-                wanted = [p for p in model.parameters() if p.requires_grad]
+                wanted = [images, *(p for p in model.parameters() if p.requires_grad)]
                 gradients = torch.autograd.grad(loss, wanted, allow_unused=True)
                 if not born and not _all_finite([g for g in gradients if g is not None]):
                     return ("backward", "loss")

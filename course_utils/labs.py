@@ -49,7 +49,7 @@ class Lab(widgets.VBox):
         self.earlier: list[Any] = []
         self.result: Any = None
         self.task: asyncio.Task | None = None
-        self.picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
+        self.picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%", align_self="flex-start"))
         self.picture.add_class("course-lab-picture")
         self.status = widgets.HTML()
         self.status.add_class("course-lab-status")

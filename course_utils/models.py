@@ -183,6 +183,9 @@ def make_mlp(inputs: int = 784, width: int = 64, depth: int = 1, outputs: int = 
 
     Each hidden layer is Linear, normalisation (if any), activation, dropout.
     """
+    for name, got, known in (("activation", activation, ACTIVATIONS), ("normalisation", normalisation, NORMALISATIONS)):
+        if got is not None and got not in known:
+            raise ValueError(f"{name}: got {got!r}, takes one of {', '.join(known)}")
     layers: list[nn.Module] = [nn.Flatten(-3)]
     for index in range(depth):
         layers.append(Linear(inputs if index == 0 else width, width))

@@ -418,7 +418,7 @@ class Run:
         return TrainedWeights(self._template, self.rows[position].clone(), [each[position].clone() for each in self._others])
 
     def model(self, index: int) -> nn.Module:
-        """A copy of one network as it is now: a plain module in evaluation mode."""
+        """A copy of one network as it is now (as it was kept, with patience): a plain module in evaluation mode."""
         return self.weights(index).to_module()
 
 

@@ -93,7 +93,7 @@ def test_instruments_read_what_a_hand_written_loop_reads(data):
     optimizer.step()
     update = (model[4].weight - old).norm() / old.norm()
     assert instruments["gradient_norm"]["4"][0] == pytest.approx(model[4].weight.grad.norm().item(), rel=1e-5)
-    assert instruments["update_ratio"]["4"][0] == pytest.approx(math.log10(update), abs=1e-4)
+    assert instruments["update_ratio"]["4"][0] == pytest.approx(math.log10(update.item()), abs=1e-4)
     assert instruments["weight_norm"]["4"][0] == pytest.approx(model[4].weight.norm().item(), rel=1e-5)
     outputs = model[:3](data.images[:50])
     assert instruments["std"]["2"][0] == pytest.approx(outputs.std().item(), rel=1e-4)

@@ -138,10 +138,24 @@ def test_the_page_shows_scalars_and_histograms(server):
     if executable is None:
         pytest.skip(f"browser tests need one of {', '.join(BROWSERS)} on the PATH")
     with browse(executable) as page:
-        page.goto(server + "?darkMode=false#scalars")
-        page.get_by_text("gradient_norm").first.wait_for(timeout=60_000)
-        page.get_by_text("update_ratio").first.wait_for(timeout=60_000)
+        page.goto(server + "#scalars")
+        for tag in ("gradient_norm/1", "gradient_norm/7"):
+            page.get_by_text(f"tag: {tag}").wait_for(timeout=60_000)
+        page.wait_for_function(drawn("tf-scalar-card path"), timeout=60_000)
         page.goto(server + "#histograms")
         page.reload()
-        page.get_by_text("gradients", exact=False).first.wait_for(timeout=60_000)
-        page.locator("tb-histogram, vz-histogram-timeseries, histogram-card").first.wait_for(timeout=60_000)
+        for tag in ("gradients/1", "gradients/7"):
+            page.get_by_text(tag, exact=True).first.wait_for(timeout=60_000)
+        page.wait_for_function(drawn("vz-histogram-timeseries path"), timeout=60_000)
+
+
+def drawn(selector: str) -> str:
+    """JavaScript: whether a curve of some length was drawn in an element found in the page or in its shadow trees."""
+    outer, inner = selector.split()
+    return f"""() => {{
+        const all = root => [...root.querySelectorAll('*')].flatMap(e => [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])]);
+        return all(document).filter(e => e.localName === '{outer}').some(card =>
+            [...all(card), ...(card.shadowRoot ? all(card.shadowRoot) : [])].some(e =>
+                e.localName === '{inner}' && (e.getAttribute('d') ?? '').length > 30
+                && e.getBoundingClientRect().width > 50));
+    }}"""
