@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from IPython.core.interactiveshell import InteractiveShell
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
@@ -32,13 +33,12 @@ def exercises(name: str) -> list[str]:
 
 @pytest.mark.parametrize(("name", "passes"), NAMES.items())
 def test_starters_fail_and_solutions_pass(name, passes):
-    sources = exercises(name)
+    sources, shell = exercises(name), InteractiveShell()
     assert len(sources) == 5
     for source in sources:
-        body, _, call = source.rpartition("\n")
-        names = {"t03": t03, "torch": torch, "functional": functional, "np": np}
-        exec(body, names)
-        result = eval(call, names)
+        shell.reset(new_session=False)
+        shell.push({"t03": t03, "torch": torch, "functional": functional, "np": np})
+        result = shell.run_cell(source).result
         assert bool(result) is passes, result
         assert passes or len(result.message) > 40
 

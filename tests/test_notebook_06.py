@@ -235,7 +235,7 @@ def test_the_lab_survives_its_extremes(small):
     for name, value in {"init": "zeros", "activation": "relu", "depth": 16}.items():
         lab.controls[name].value = value
     assert "accuracy" in lab.status.value
-    for name, value in {"init": "normal", "residual": True, "normalisation": "batch"}.items():
+    for name, value in {"init": "normal", "residual": "yes", "normalisation": "batch"}.items():
         lab.controls[name].value = value
     assert bytes(lab.picture.value).startswith(b"\x89PNG") and len(lab.earlier) <= 3
 

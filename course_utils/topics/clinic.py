@@ -141,7 +141,7 @@ _ALL = [
     Fault("learning rate too high", {"learning_rate": 4.0},
           "in the first epoch an update is more than a tenth of the weights (log10 above -1); a thousandth is the guide",
           "divide the learning rate by ten and more",
-          lambda chart: chart.early_ratio() > -1 and chart.facts["input std"] < 3 and chart.first_norm() < 10
+          lambda chart: chart.early_ratio() > -1 and chart.facts["input std"] < 3 and chart.first_norm() < 30
           and not chart.melted()),
     Fault("learning rate too low", {"learning_rate": 1e-4},
           "gradients are of ordinary size, yet an update is less than 0.003 % of the weights (log10 below -4.5)",
@@ -156,7 +156,7 @@ _ALL = [
           and chart.dead() < 0.6),
     Fault("dead ReLUs", {"bias": -3.0},
           "most units of a hidden layer put out zero for every image", "start the biases at zero",
-          lambda chart: chart.dead() > 0.6 and chart.first_norm() < 10),
+          lambda chart: chart.dead() > 0.6 and chart.first_norm() < 30),
     Fault("saturated sigmoids", {"init": "normal"},
           "more than a quarter of all outputs lie in the flat ends of the sigmoid from the start", "Xavier initialisation",
           lambda chart: chart.instruments["saturated"].iloc[0].mean() > 0.25,
@@ -168,9 +168,9 @@ _ALL = [
           and chart.facts["identical units"] < 0.5 and chart.spike() < 100,
           setting={"depth": 6, "learning_rate": 0.05}),
     Fault("exploding gradients", {"clip_norm": None},
-          "the gradient's norm is above ten, or leaps to thirty times its median in single steps, with inputs of good size",
+          "the gradient's norm is above thirty at the start, or leaps to a hundred times its median, with sound inputs",
           "clip the norm at 1",
-          lambda chart: (chart.first_norm() > 10 or chart.spike() > 30 and chart.early_ratio() < -1)
+          lambda chart: (chart.first_norm() > 30 or chart.spike() > 100 and chart.early_ratio() < -1)
           and chart.facts["input std"] < 3 and chart.facts["identical units"] < 0.5 and not chart.melted(),
           setting=_ROWS, cure={"clip_norm": 1.0}),
     Fault("labels shuffled", {"shuffled_labels": True},

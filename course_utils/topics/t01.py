@@ -54,7 +54,8 @@ def some_digits(dataset: Dataset, low: int, high: int, labels: int | None = None
         keep = keep.repeat(-(-least // len(keep)))[:max(least, len(keep))]
         return Split(split.images[keep], split.labels[keep] - low)
 
-    return Dataset(part(dataset.train, labels, at_least), part(dataset.val), part(dataset.test), f"digits {low} to {high}")
+    name = f"digits {low} to {high}"
+    return Dataset(part(dataset.train, labels, at_least), part(dataset.val), part(dataset.test), name)
 
 
 def importance(model: nn.Module, split: Split, seed: int = 0) -> np.ndarray:
@@ -74,7 +75,7 @@ def importance(model: nn.Module, split: Split, seed: int = 0) -> np.ndarray:
     return rises
 
 
-def fine_tuned(bodies: list[nn.Sequential], pretrained: bool, frozen: bool) -> Callable[[Config, Dataset], nn.Sequential]:
+def fine_tuned(bodies: list[nn.Sequential], pretrained: bool, frozen: bool) -> Callable[[Config, Dataset], nn.Module]:
     """For ``fit(model=...)``: a dense network with a fresh head for this dataset's classes.
 
     ``pretrained`` takes everything but the head from ``bodies[config.seed]``; ``frozen`` lets the head alone learn.
@@ -91,7 +92,7 @@ def fine_tuned(bodies: list[nn.Sequential], pretrained: bool, frozen: bool) -> C
 
 
 def decades(model: nn.Module, split: Split) -> tuple[float, float]:
-    """log10 of what ten-fold changes a network makes to its signals: (activations last / first, gradients first / last).
+    """log10 of how a network changes the size of its signals: (activations last / first, gradients first / last).
 
     Both compare standard deviations in the first and in the last hidden layer: 0 is a signal that arrives as it left.
     """
@@ -188,8 +189,9 @@ def neuron_lab(features: Tensor, labels: Tensor) -> Lab:
         for number, old in enumerate([*earlier, neuron]):
             if old[:2].any():                              # where the sum is zero: a line, if a weight is not
                 last = number == len(earlier)
-                plane.contour(across, up, old[0] * across + old[1] * up + old[2], levels=[0], linewidths=2.4 if last else 1,
-                              colors="black" if last else GREY, linestyles="-" if last else ":")
+                look = ("black", 2.4, "-") if last else (GREY, 1.0, ":")
+                plane.contour(across, up, old[0] * across + old[1] * up + old[2], levels=[0], colors=look[0],
+                              linewidths=look[1], linestyles=look[2])
         sums = points @ neuron[:2] + neuron[2]
         reach = max(6.0, np.abs(sums).max())
         for number, (digit, chosen, mark) in enumerate([("a 3", ~truth, "o"), ("a 1", truth, "^")]):
@@ -215,18 +217,21 @@ def _sigmoid(values: np.ndarray) -> np.ndarray:
 def init_lab(dataset: Dataset, images: int = 200) -> Lab:
     """Depth, activation, initialisation: what a fresh network puts out in each layer, and what gradients reach it."""
     names = [name for name in ACTIVATIONS if name != "identity"]
-    controls = {"depth": slider("depth", [1, 2, 3, 5, 10, 15, 20], 10), "activation": choice("activation", names, "relu"),
+    controls = {"depth": slider("depth", [1, 2, 3, 5, 10, 15, 20], 10),
+                "activation": choice("activation", names, "relu"),
                 "init": choice("initialisation", list(INITIALISATIONS), "xavier")}
     batch = dataset.val.first(images)
 
     def run(values: Values) -> Iterator[dict]:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            model = make_mlp(batch.images[0].numel(), LAB_WIDTH, outputs=dataset.classes, **values).to(batch.images.device)
+            model = make_mlp(batch.images[0].numel(), LAB_WIDTH, outputs=dataset.classes, **values)
+        model = model.to(batch.images.device)
         with torch.no_grad():
             outputs = layer_outputs(model, batch.images)
             loss = functional.cross_entropy(outputs.pop("logits"), batch.labels).item()
-        yield {"outputs": list(outputs.values()), "table": inspect_layers(model, batch.images, batch.labels), "loss": loss}
+        table = inspect_layers(model, batch.images, batch.labels)
+        yield {"outputs": list(outputs.values()), "table": table, "loss": loss}
 
     def describe(result: dict) -> str:
         ends = result["table"].iloc[[0, -1]]
@@ -275,7 +280,7 @@ def check_neuron(weights: object, bias: object, features: Tensor, labels: Tensor
         (lambda: right() > 0.5, "the neuron is wrong more often than right: which weight should be negative?"),
         (lambda: right() >= 0.9, "not yet nine of ten."),
     ], ["a 1 has little ink in all, but much of it in the middle.",
-        "the larger a weight, the more its input turns the boundary; only the ratio of the two counts for its direction.",
+        "only the ratio of the two weights counts for the direction of the boundary.",
         "the bias moves the boundary without turning it; try it in the lab first."],
         "the signs of the weights turn the boundary, the bias shifts it.")
 
@@ -362,8 +367,8 @@ def check_stable_bce(bce: Callable[[Tensor, Tensor], Tensor]) -> Result:
         (lambda: both(logits)[0].shape == both(logits)[1].shape, "bce must return one number for each logit."),
         (lambda: values(logits[logits.abs() < 5]), "for small logits the value is not the binary cross-entropy."),
         (lambda: torch.isfinite(both(logits)[0]).all(), "for a large logit the loss is infinite, or not a number."),
-        (lambda: values(logits), "for a large logit the loss is finite, but wrong: it must grow in step with the logit."),
-        (gradients, "the values are right, but the gradient for a large logit is not: a network could not learn from it."),
+        (lambda: values(logits), "for a large logit the loss is finite, but wrong: it must grow with the logit."),
+        (gradients, "the values are right, but the gradient of a large logit is not: nothing can learn from it."),
     ], ["1 - sigmoid(z) is rounded to 0 from z = 17 on. Never compute the sigmoid; what is -log(1 - sigmoid(z)) in z?",
         "-log(1 - sigmoid(z)) = log(1 + exp(z)), which torch has as functional.softplus(z).",
         "the loss is softplus(z) - y * z."], "finite, right, and it can be learnt from.")
@@ -398,13 +403,13 @@ def check_fine_tuning(prepare: Callable, one_step: Callable) -> Result:
         return not table[table.index.str.startswith("body.") & table.index.str.endswith(kinds)].to_numpy().any()
 
     return check("01.5", [
-        (lambda: len(audit()) > 0, "prepare and one_step do not run together, or the model lost its body, adapter or head."),
+        (lambda: len(audit()) > 0, "prepare and one_step do not run, or the model lost its body, adapter or head."),
         (lambda: moved("head.").all(), "the head does not learn."),
         (lambda: moved("adapter.").all(), "one new layer has not moved at all in three steps."),
         (lambda: still(("weight", "bias")), "the body's weights are frozen, and moved all the same."),
         (lambda: still(("running_mean", "running_var", "num_batches_tracked")),
          "the body's weights stand still, but something else in it moved."),
     ], ["run what_moved on a model and one_step: what should move and does not, what should not and does?",
-        "a layer learns only if forward calls it. An optimiser moves all it was given that has a .grad, even one of zeros.",
+        "a layer learns only if forward calls it. An optimiser moves all it holds that has a .grad, be it zero.",
         "give the optimiser only the parameters that learn, and call model.body.eval() after model.train()."],
         "the new layers learn, the body rests, its statistics too.")

@@ -203,9 +203,9 @@ def check_updates(updates: Callable[[int, int, int, bool], int]) -> Result:
     return check("3.1 updates", [
         (callable(updates), "a function is wanted."),
         (agrees(1000, 100, 3, False), "1,000 images in batches of 100 for 3 epochs make 30 updates."),
-        (agrees(1000, 64, 1, False), 
+        (agrees(1000, 64, 1, False),
          "the last batch of an epoch may be short, and it counts too: 1,000 images make 16 batches of up to 64."),
-        (agrees(1000, 64, 10, False), 
+        (agrees(1000, 64, 10, False),
          "the short batch comes once in every epoch; a batch never reaches into the next epoch."),
         (agrees(1000, 64, 10, True), "with drop_last=True the short batch is left out."),
         (agrees(10, 64, 2, False), "fewer images than the batch size still make one batch."),
@@ -248,7 +248,7 @@ def check_accumulation(accumulate: Callable[[nn.Module, Tensor, Tensor, int], ob
 
     return check("3.2 gradient accumulation", [
         (callable(accumulate), "a function is wanted."),
-        (lambda: agrees(25), 
+        (lambda: agrees(25),
          "four parts of 25: the gradient is not that of the 100 images' mean loss (or a part was larger than allowed)."),
         (lambda: agrees(30), "parts of 30, 30, 30 and 10: ten images must not weigh as much as thirty."),
         (lambda: agrees(100), "one part must give the ordinary gradient."),
@@ -265,7 +265,7 @@ def check_noise_scale(noise_scale: Callable[[float, float, int, int], float]) ->
 
     return check("3.3 noise scale", [
         (callable(noise_scale), "a function is wanted."),
-        (agrees(2.0, 6.0, 1, 3), 
+        (agrees(2.0, 6.0, 1, 3),
          "|G|² = 2 and tr Σ = 6 give squares of 8 (one image) and 4 (three images); the noise scale is 3."),
         (agrees(0.5, 40.0, 8, 64), "right for one example, but not for another |G|², tr Σ and pair of batch sizes."),
         (agrees(0.01, 300.0, 32, 512), "the |G|² estimate still holds some of the noise: even the big batch is noisy."),

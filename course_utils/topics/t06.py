@@ -199,12 +199,12 @@ def vanishing_lab(dataset: Dataset, seeds: int = 4) -> Lab:
     controls = {"depth": slider("depth", [1, 2, 4, 6, 8, 12, 16], 8),
                 "activation": choice("activation", ["sigmoid", "tanh", "relu", "leaky_relu", "gelu"], "sigmoid"),
                 "init": choice("init", [name for name in INITIALISATIONS if name != "constant"], "xavier"),
-                "normalisation": choice("normalisation", [None, "layer", "batch"], None),
-                "residual": choice("residual", [False, True], False)}
+                "normalisation": choice("normalisation", ["none", "layer", "batch"], "none"),
+                "residual": choice("residual", ["no", "yes"], "no")}
 
     def run(values: dict[str, Any]) -> Iterator[tuple[np.ndarray, History]]:
-        values = dict(values)
-        build = residual_mlp if values.pop("residual") else build_mlp
+        build = residual_mlp if values["residual"] == "yes" else build_mlp
+        values = {name: None if value == "none" else value for name, value in values.items() if name != "residual"}
         configs = [Config(**values, width=24, epochs=6, batch_size=100, learning_rate=5e-3, seed=seed)
                    for seed in range(seeds)]
         seen = dataset.train.first(100)
