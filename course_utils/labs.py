@@ -26,6 +26,7 @@ from .training import train
 Values = dict[str, Any]
 REDRAW_SECONDS = 0.15          # between pictures while training: drawing must not starve the training
 BREATH_SECONDS = 0.02          # how long training may hold the kernel before it looks for a new value
+NONE = "none"                  # how None stands in a list: ipywidgets reads None as "nothing selected"
 KEPT_RUNS = 3                  # earlier runs that stay as faint curves
 
 
@@ -65,7 +66,7 @@ class Lab(widgets.VBox):
 
     @property
     def values(self) -> Values:
-        return {name: control.value for name, control in self.controls.items()}
+        return values_of(self.controls)
 
     def start(self) -> None:
         """Train for the present values, cancelling what was in flight. Outside an event loop: train to the end."""
@@ -95,7 +96,7 @@ class Lab(widgets.VBox):
         self.result = None
         self._listening = False
         for name, control in self.controls.items():
-            control.value = self._defaults[name]
+            control.value = NONE if self._defaults[name] is None else self._defaults[name]
         self._listening = True
         self.start()
 
@@ -154,6 +155,11 @@ class Lab(widgets.VBox):
         self.status.value = f"<span role='status' aria-live='polite'>{html.escape(text)}</span>"
 
 
+def values_of(controls: dict[str, widgets.Widget]) -> Values:
+    """{name: value} of controls, with None where a list says "none"."""
+    return {name: None if control.value == NONE else control.value for name, control in controls.items()}
+
+
 def _shown(control: widgets.Widget) -> str:
     """A control's value as its label has it."""
     return str(getattr(control, "label", None) or control.value)       # a first option's label can be empty
@@ -168,7 +174,8 @@ def slider(description: str, options: list[Any], value: Any) -> widgets.Selectio
 
 
 def choice(description: str, options: list[Any], value: Any) -> widgets.Dropdown:
-    """A drop-down list, labelled in full words."""
+    """A drop-down list, labelled in full words; None is shown as "none"."""
+    options, value = [NONE if option is None else option for option in options], NONE if value is None else value
     return widgets.Dropdown(options=[(str(option).replace("_", " "), option) for option in options], value=value,
                             description=description.replace("_", " "), style={"description_width": "initial"},
                             layout=widgets.Layout(width="28em"))

@@ -16,7 +16,7 @@ from ..config import Config
 from ..data import Dataset, Split
 from ..evidence import Estimate, accuracy, difference
 from ..history import History
-from ..labs import Lab, Values, choice, describe_training, rates, slider
+from ..labs import Lab, Values, choice, describe_training, rates, slider, values_of
 from ..models import make_mlp
 from ..plots import COLOURS, GREY, Axes, Figure, plot_gap
 from ..training import fit, train
@@ -116,7 +116,7 @@ def regularisation_lab(dataset: Dataset, seeds: int = 8) -> Lab:
             if state.epoch_ended or not state.active.any():
                 yield state.history
 
-    *_, untreated = run({name: control.value for name, control in controls.items()})
+    *_, untreated = run(values_of(controls))
 
     def draw(figure: Figure, axes: np.ndarray, history: History, earlier: list[History]) -> None:
         draw_gap(axes.flat[0], history)
