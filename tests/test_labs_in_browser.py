@@ -28,7 +28,8 @@ def tags(cell: nbformat.NotebookNode) -> set[str]:
 
 def with_lab(path: Path) -> bool:
     """Whether its lab stands on the set-up alone. Notebook 07's cockpit shows measured results: it has its own test."""
-    return path.stem != "07_mnist_case_study" and any("lab" in tags(cell) for cell in nbformat.read(path, as_version=4).cells)
+    cells = nbformat.read(path, as_version=4).cells
+    return path.stem != "07_mnist_case_study" and any("lab" in tags(cell) for cell in cells)
 
 
 def settled(lab: Lab, seconds: float = 90) -> str:
@@ -88,8 +89,9 @@ def drive(notebook: Notebook) -> str:
             button.click()
             settled(lab)
             error_free(lab, notebook)
-    return (f"first change median {1000 * statistics.median(first):.0f} ms, slowest {1000 * max(first):.0f} ms; at rest after "
-            f"{1000 * statistics.median(finished):.0f} ms, slowest {1000 * max(finished):.0f} ms, over {len(first)} moves")
+    return (f"first change median {1000 * statistics.median(first):.0f} ms, slowest {1000 * max(first):.0f} ms; "
+            f"at rest after {1000 * statistics.median(finished):.0f} ms, slowest {1000 * max(finished):.0f} ms, "
+            f"over {len(first)} moves")
 
 
 @pytest.fixture(scope="module")
