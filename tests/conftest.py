@@ -1,10 +1,12 @@
 """Settings that hold for all tests."""
 
 import os
+from types import ModuleType
 
 import matplotlib
 import pytest
 from hypothesis import settings
+from IPython.core.interactiveshell import InteractiveShell
 
 matplotlib.use("Agg")       # here, and not by MPLBACKEND: the notebooks' kernels would inherit that and draw nothing
 
@@ -17,3 +19,10 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.suffix == ".ipynb":
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture
+def shell():
+    """IPython, to run the cells of an exercise in. Without a module of its own it would take over ``__main__``, and
+    processes started later could not find their way back."""
+    return InteractiveShell(user_module=ModuleType("lesson"))

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from IPython.core.interactiveshell import InteractiveShell
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
@@ -32,8 +31,8 @@ def exercises(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("name", "passes"), NAMES.items())
-def test_starters_fail_and_solutions_pass(name, passes):
-    sources, shell = exercises(name), InteractiveShell()
+def test_starters_fail_and_solutions_pass(name, passes, shell):
+    sources = exercises(name)
     assert len(sources) == 5
     for source in sources:
         shell.reset(new_session=False)

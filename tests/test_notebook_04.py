@@ -128,12 +128,9 @@ def code_with(tag, path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tag", ["exercise", "solution"])
-def test_every_starter_fails_helpfully_and_every_solution_passes(tag):
-    from IPython.core.interactiveshell import InteractiveShell
-
+def test_every_starter_fails_helpfully_and_every_solution_passes(tag, shell):
     name = {"exercise": "04_regularisation.ipynb", "solution": "solutions/04_regularisation_solutions.ipynb"}[tag]
     path = NOTEBOOKS / name
-    shell = InteractiveShell()
     set_up = ("import torch\nfrom course_utils import Config, Dataset, load_mnist\nfrom course_utils.topics import t04\n"
               "mnist = load_mnist(image_size=14)\nsmall = Dataset(mnist.train.first(500), mnist.val, mnist.test)")
     assert shell.run_cell(set_up).success

@@ -39,10 +39,7 @@ def sources(path, tag):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tag", ["exercise", "solution"])
-def test_every_starter_fails_helpfully_and_every_solution_passes(tag):
-    from IPython.core.interactiveshell import InteractiveShell
-
-    shell = InteractiveShell()
+def test_every_starter_fails_helpfully_and_every_solution_passes(tag, shell):
     assert shell.run_cell("import torch\nfrom course_utils import load_mnist\nfrom course_utils.topics import clinic, t06\n"
                           "small = load_mnist(subset=1000, image_size=14)").success
     cells = sources({"exercise": f"{STEM}.ipynb", "solution": f"solutions/{STEM}_solutions.ipynb"}[tag], tag)
