@@ -11,10 +11,9 @@ from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
 
-def _peak(optimizer: Optimizer) -> float:
-    """The configured learning rate, also while a warm-up has it lowered already."""
-    group = optimizer.param_groups[0]
-    return group.get("initial_lr", group["lr"])
+def _peak(optimizer: Optimizer, share: float = 1.0) -> list[float]:
+    """A share of each parameter group's configured learning rate, also while a warm-up has it lowered already."""
+    return [share * group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
 
 
 # Each takes (optimizer, steps): the optimiser already holds the peak learning rate, and
@@ -31,7 +30,7 @@ SCHEDULES: dict[str, Callable[[Optimizer, int], LRScheduler]] = {
     "warm_restarts": lambda optimizer, steps: lr_scheduler.CosineAnnealingWarmRestarts(
         optimizer, T_0=max(1, -(-steps // 7)), T_mult=2),              # cycles of 1/7, 2/7 and 4/7
     "cyclic": lambda optimizer, steps: lr_scheduler.CyclicLR(
-        optimizer, base_lr=_peak(optimizer) / 10, max_lr=_peak(optimizer),
+        optimizer, base_lr=_peak(optimizer, 0.1), max_lr=_peak(optimizer),
         step_size_up=max(1, steps // 8), cycle_momentum=False),        # four triangles
     "one_cycle": lambda optimizer, steps: lr_scheduler.OneCycleLR(
         optimizer, max_lr=_peak(optimizer), total_steps=steps + 1, cycle_momentum=False),

@@ -3,8 +3,8 @@
 Tuning means training the same network many times with different knobs. So K networks of equal
 shape are trained as one: their parameters form a matrix with a row for each network, the layers
 of ``models`` run all rows in one call, and one backward pass of the summed loss gives every
-network its own gradient. Each configuration has a real ``torch.optim`` optimiser and a real
-``lr_scheduler`` on its row. Nothing of torch's is rewritten.
+network its own gradient. The rows are parameter groups of real ``torch.optim`` optimisers with real
+``lr_scheduler`` schedules. Nothing of torch's is rewritten.
 """
 
 from __future__ import annotations
@@ -134,21 +134,26 @@ def _stacks(configs: list[Config], dataset: Dataset, model: Callable) -> Iterato
             size = sum(p.numel() for p in first.parameters())
             most = max(1, STACK_PARAMETERS // max(size, 1)) if is_stackable(first) else 1
             # Equal configurations side by side can share an optimiser; equal parts share the load.
-            members.sort(key=lambda member: _optimizer_key(configs[member[0]], member[0]))
+            members.sort(key=lambda member: _optimizer_key(configs[member[0]], member[0])
+                         + _group_key(configs[member[0]]))
             parts = -(-len(members) // most)
             for part in np.array_split(np.arange(len(members)), parts):
                 yield [members[i][0] for i in part], [members[i][1] for i in part]
 
 
 def _optimizer_key(config: Config, index: int) -> tuple:
-    """Rows with equal keys take the same steps with the same rates: one optimiser can hold them all.
+    """Rows with equal keys are held by one optimiser and slowed down by one schedule.
 
-    Every optimiser here works element by element, so sharing changes nothing. Runs that end, or slow
-    down, by their own validation loss keep to themselves.
+    Every optimiser here works element by element, so sharing changes nothing but the time that calling
+    it takes. Runs that end, or slow down, by their own validation loss keep to themselves.
     """
     alone = config.patience is not None or config.schedule == "plateau" or callable(config.schedule)
-    return (config.optimizer, float(config.learning_rate), config.momentum or 0.0, config.nesterov, config.weight_decay,
-            "own" if callable(config.schedule) else config.schedule, config.warmup, index if alone else -1)
+    return (config.optimizer, "own" if callable(config.schedule) else config.schedule, config.warmup, index if alone else -1)
+
+
+def _group_key(config: Config) -> tuple:
+    """Rows with equal keys, in one optimiser, are one parameter group: they take the same steps."""
+    return float(config.learning_rate), config.momentum or 0.0, config.nesterov, config.weight_decay
 
 
 class Run:
@@ -228,18 +233,30 @@ class Run:
         self._eval_labels = torch.cat([seen.labels, val.labels])
 
     def _prepare_optimizers(self) -> None:
-        members = defaultdict(list)
+        """One optimiser for the rows that may share it, with a parameter group for each setting (see _optimizer_key)."""
+        members = defaultdict(lambda: defaultdict(list))
         for position, (index, config) in enumerate(zip(self.indices, self.configs, strict=True)):
-            members[_optimizer_key(config, index)].append(position)
-        self._optimizers = []
-        for positions in members.values():
-            rows = slice(positions[0], positions[-1] + 1)  # neighbours: _stacks has sorted them
-            parameter = nn.Parameter(self.rows[rows])
-            parameter.grad = self.gradients[rows]
-            config = self.configs[positions[0]]
-            optimizer = make_optimizer(config, [parameter])
-            steps = config.epochs * self.steps_per_epoch
-            self._optimizers.append((rows, optimizer, make_schedule(config.schedule, optimizer, steps, config.warmup)))
+            members[_optimizer_key(config, index)][_group_key(config)].append(position)
+        self._optimizers = []                              # of (groups, optimizer, schedule); groups: of (rows, group)
+        for groups in members.values():
+            optimizer, slices = None, []
+            for positions in groups.values():
+                rows = slice(positions[0], positions[-1] + 1)      # neighbours: _stacks has sorted them
+                parameter = nn.Parameter(self.rows[rows])
+                parameter.grad = self.gradients[rows]
+                config = self.configs[positions[0]]
+                own = make_optimizer(config, [parameter])
+                if optimizer is None:
+                    optimizer = own
+                else:
+                    optimizer.add_param_group(own.param_groups[0])
+                slices.append(rows)
+            schedule = make_schedule(config.schedule, optimizer, config.epochs * self.steps_per_epoch, config.warmup)
+            self._optimizers.append((list(zip(slices, optimizer.param_groups, strict=True)), optimizer, schedule))
+
+    def _groups(self) -> list[tuple[slice, dict]]:
+        """All (rows, parameter group) of the stack, in the order of the rows."""
+        return [group for groups, _, _ in self._optimizers for group in groups]
 
     def steps(self) -> Iterator[Run]:
         """Train to the end, yielding after every update."""
@@ -288,8 +305,9 @@ class Run:
         losses = losses.detach().float().cpu().numpy()
         where, indices = self.step, np.array(self.indices)
         self.history.step_loss[indices[self.active], where] = losses[self.active]
-        for rows, optimizer, schedule in self._optimizers:
-            self.history.learning_rate[indices[rows][self.active[rows]], where] = float(optimizer.param_groups[0]["lr"])
+        rates = np.concatenate([[float(group["lr"])] * (rows.stop - rows.start) for rows, group in self._groups()])
+        self.history.learning_rate[indices[self.active], where] = rates[self.active]
+        for _, optimizer, schedule in self._optimizers:
             optimizer.step()
             if schedule is not None and not isinstance(schedule, ReduceLROnPlateau):
                 schedule.step()
@@ -362,9 +380,9 @@ class Run:
                     self._kept[index] = self.weights(index)
             elif config.patience is not None and self.epoch - history.kept_epoch[index] >= config.patience:
                 self._end(position)
-        for rows, _, schedule in self._optimizers:
+        for groups, _, schedule in self._optimizers:
             if isinstance(schedule, ReduceLROnPlateau):
-                schedule.step(float(values["val_loss"][rows.start]))
+                schedule.step(float(values["val_loss"][groups[0][0].start]))
         self.epoch += 1
 
     def is_active(self, index: int) -> bool:
@@ -387,13 +405,15 @@ class Run:
     def _end(self, position: int) -> None:
         self.active[position] = False
         self._kept[self.indices[position]] = self.weights(self.indices[position])
-        self._optimizers = [each for each in self._optimizers if self.active[each[0]].any()]
+        for rows, group in self._groups():
+            if not self.active[rows].any():
+                group["params"][0].grad = None             # torch's optimisers pass it over
 
     def _leave_ended_behind(self) -> None:
-        """Shrink the stack to the rows that still have an optimiser: a pruned search pays only for what lives."""
-        stay = np.concatenate([np.arange(rows.start, rows.stop) for rows, _, _ in self._optimizers])
+        """Shrink the stack to the groups that still learn: a pruned search pays only for what lives."""
+        stay = np.concatenate([np.arange(rows.start, rows.stop) for rows, _ in self._groups() if self.active[rows].any()])
         self.indices, self.configs = [self.indices[i] for i in stay], [self.configs[i] for i in stay]
-        self.active, self._best = self.active[stay], self._best[stay]
+        was_active, self.active, self._best = self.active, self.active[stay], self._best[stay]
         chosen = torch.from_numpy(stay).to(self.device)
         self.rows, self._others = self.rows[chosen], [values[chosen] for values in self._others]
         self._smoothing, self._clip = (None if each is None else each[chosen] for each in (self._smoothing, self._clip))
@@ -402,12 +422,20 @@ class Run:
         self._own_streams = self._stream_of.tolist() == list(range(len(self._streams)))
         self._point_module_at_rows()
         start, remaining = 0, []
-        for rows, optimizer, schedule in self._optimizers:
-            rows = slice(start, start + rows.stop - rows.start)
-            parameter = optimizer.param_groups[0]["params"][0]
-            parameter.data, parameter.grad = self.rows[rows], self.gradients[rows]
-            remaining.append((rows, optimizer, schedule))
-            start = rows.stop
+        for groups, optimizer, schedule in self._optimizers:
+            kept = []
+            for rows, group in groups:
+                parameter = group["params"][0]
+                if was_active[rows].any():
+                    rows = slice(start, start + rows.stop - rows.start)
+                    parameter.data, parameter.grad = self.rows[rows], self.gradients[rows]
+                    kept.append((rows, group))
+                    start = rows.stop
+                else:                                      # its place stays: the schedule counts the groups
+                    optimizer.state.pop(parameter, None)
+                    parameter.data = self.rows[:0]
+            if kept:
+                remaining.append((kept, optimizer, schedule))
         self._optimizers = remaining
 
     def weights(self, index: int) -> TrainedWeights:
