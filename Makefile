@@ -11,7 +11,7 @@ ONLY ?=
 IN_VENV := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 SET_UP := $(PYTHON) tools/set_up.py --venv $(VENV) $(if $(CONSTRAINTS),--constraints $(CONSTRAINTS))
 
-.PHONY: help setup lab test check notebooks case-study bench
+.PHONY: help setup lab test check notebooks case-study slides site bench
 
 help:
 	@echo make lab          open the course in JupyterLab
@@ -19,6 +19,8 @@ help:
 	@echo make check        the quick part of it: lint, units, hygiene
 	@echo make notebooks    run all notebooks again and store their outputs, or ONLY=07
 	@echo make case-study   run notebook 07 without a screen and print its final table
+	@echo make slides       a deck of slides of every notebook, in build/slides
+	@echo make site         the whole course as a web site, in build/site
 	@echo make bench        how fast the engine is
 
 # set_up.py writes the stamps; a target that finds its own fresh starts at once.
@@ -44,6 +46,12 @@ notebooks: $(VENV)/tests.stamp
 
 case-study: $(VENV)/tests.stamp
 	$(IN_VENV) tools/case_study.py
+
+slides: $(VENV)/tests.stamp
+	$(IN_VENV) tools/build_slides.py $(ONLY)
+
+site: $(VENV)/tests.stamp
+	$(IN_VENV) tools/build_site.py
 
 bench: $(VENV)/tests.stamp
 	$(IN_VENV) tests/benchmarks/bench_engine.py

@@ -1,0 +1,99 @@
+"""The course's words in English and Chinese, from data/glossary.json. Floor 0."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+GLOSSARY = Path(__file__).resolve().parent.parent / "data" / "glossary.json"
+
+
+@dataclass(frozen=True)
+class Term:
+    """A word of the course. ``also``: other names; ``field``: the field of Config that it is; ``claims``: the ids of the
+    claims it is the subject of; ``notebooks``: the numbers of those that explain it."""
+
+    english: str
+    chinese: str
+    definition: str
+    definition_zh: str
+    also: tuple[str, ...] = ()
+    field: str | None = None
+    claims: tuple[str, ...] = ()
+    notebooks: tuple[str, ...] = ()
+
+    def names(self) -> tuple[str, ...]:
+        """All English names, without what stands in brackets to tell two meanings apart."""
+        return re.sub(r" \(.*\)", "", self.english), *self.also
+
+    def stands_in(self, text: str) -> bool:
+        """Whether one of the names occurs in ``text`` as whole words, in whatever case."""
+        return any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE) for name in self.names())
+
+
+class Glossary(tuple[Term, ...]):
+    """Terms in alphabetical order; shows itself as a table in a notebook."""
+
+    def find(self, text: str) -> Glossary:
+        """The terms in whose names or definitions ``text`` occurs, English or Chinese: ``find("rate")``, ``find("学习率")``."""
+        wanted = text.casefold()
+        return Glossary(term for term in self if any(
+            wanted in part.casefold() for part in (*term.names(), term.chinese, term.definition, term.definition_zh,
+                                                   term.field or "")))
+
+    def __getitem__(self, key):
+        """``glossary["learning rate"]``: the term of that name. Raises KeyError with those that come near."""
+        if not isinstance(key, str):
+            return super().__getitem__(key)
+        for term in self:
+            if key.casefold() in (name.casefold() for name in (term.english, term.chinese, *term.names())):
+                return term
+        near = ", ".join(term.english for term in self.find(key)[:5])
+        raise KeyError(f"{key!r} is not in the glossary" + (f"; near it: {near}" if near else ""))
+
+    def to_html(self, pages: dict[str, str] | None = None) -> str:
+        """An HTML table; ``pages`` gives the address of a notebook by its number, to link it."""
+        rows = "\n".join(_row(term, pages or {}) for term in self)
+        return ("<table class='glossary'>\n<thead><tr><th scope='col'>term</th><th scope='col' lang='zh'>术语</th>"
+                "<th scope='col'>meaning · <span lang='zh'>释义</span></th><th scope='col'>field of Config</th>"
+                f"<th scope='col'>notebook</th></tr></thead>\n<tbody>\n{rows}\n</tbody></table>")
+
+    def _repr_html_(self) -> str:
+        # A box that scrolls, and that the keyboard can reach: a hundred rows would push the lesson off the page.
+        return ("<div style='max-height: 24em; overflow: auto; text-align: left' tabindex='0' role='region' "
+                f"aria-label='Glossary'>{self.to_html()}</div>")
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{term.english} ({term.chinese}): {term.definition}" for term in self)
+
+
+def _row(term: Term, pages: dict[str, str]) -> str:
+    anchor = re.sub(r"\W+", "-", term.english.lower()).strip("-")
+    also = f"<br><small>{html.escape(', '.join(term.also))}</small>" if term.also else ""
+    linked = ", ".join(f"<a href='{pages[number]}'>{number}</a>" if number in pages else number for number in term.notebooks)
+    field = f"<code>{term.field}</code>" if term.field else ""
+    return (f"<tr id='term-{anchor}'><th scope='row'>{html.escape(term.english)}{also}</th>"
+            f"<td lang='zh'>{html.escape(term.chinese)}</td><td>{html.escape(term.definition)}<br>"
+            f"<span lang='zh'>{html.escape(term.definition_zh)}</span></td><td>{field}</td><td>{linked}</td></tr>")
+
+
+def load_glossary(path: Path | str = GLOSSARY) -> Glossary:
+    """The glossary, in alphabetical order. Raises ValueError when a name is given to two terms."""
+    with Path(path).open(encoding="utf-8") as file:
+        entries = json.load(file)
+    terms = [Term(**{name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()})
+             for entry in entries]
+    _refuse_doubles(name for term in terms for name in {term.english, *term.also})
+    return Glossary(sorted(terms, key=lambda term: term.english.casefold()))
+
+
+def _refuse_doubles(names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name.casefold() in seen:
+            raise ValueError(f"glossary: {name!r} names two terms, takes one")
+        seen.add(name.casefold())

@@ -1,0 +1,133 @@
+// Deal the content of each notebook slide on pages of 1280x720. A block (a paragraph, a list, a cell's code, a figure)
+// that does not fit any more goes on to the next page; letters shrink only as far as can be read from the last row.
+const WIDTH = 1200, HEIGHT = 650, GAP = 14, SMALLEST = 16, LARGEST_ZOOM = 2;
+const BLOCKS = ".jp-RenderedMarkdown > *, .jp-CodeCell .jp-InputArea-editor, .jp-RenderedText, .jp-RenderedImage, " +
+    ".jp-RenderedHTML:not(.jp-RenderedMarkdown)";
+
+const make = (tag, name, text = "") => Object.assign(document.createElement(tag), {className: name, textContent: text});
+const room = document.body.appendChild(make("div", "room"));
+const isHeading = block => /^H[1-6]$/.test(block.tagName);
+
+function kind(block) {
+    if (block.matches(".jp-InputArea-editor")) return "code";
+    if (block.matches(".jp-RenderedText")) return "printed";
+    if (block.matches(".jp-RenderedImage")) return "figure";
+    return "text";
+}
+
+// Letters as large as width and height allow, between the style sheet's size and SMALLEST; then lines are
+// wrapped, and set closer.
+function fitLetters(block) {
+    const part = block.querySelector("pre, table") ?? (block.matches("table") ? block : null);
+    if (!part) return;
+    const tooWide = () => block.scrollWidth > WIDTH || part.scrollWidth > WIDTH - 34;
+    const tooTall = () => block.offsetHeight > HEIGHT;
+    let size = parseFloat(getComputedStyle(part).fontSize);
+    while (size > SMALLEST && (tooWide() || tooTall())) part.style.fontSize = `${size -= 1}px`;
+    if (tooWide()) block.classList.add("wrap");
+    if (tooTall()) block.classList.add("tight");
+}
+
+function fitFigure(block) {
+    const image = block.querySelector("img");
+    const zoom = Math.min(1.35, WIDTH / image.naturalWidth, (HEIGHT - 40) / image.naturalHeight);
+    image.style.width = `${Math.round(zoom * image.naturalWidth)}px`;
+}
+
+// A figure alone on its page, or with little else, takes the space that is left.
+function growFigures(page) {
+    const images = [...page.querySelectorAll(".figure img")];
+    if (images.length !== 1) return;
+    const [image] = images;
+    room.append(page);
+    const spare = HEIGHT - heightOf([...page.children].filter(part => !part.matches("aside")));
+    room.removeChild(page);
+    const zoom = Math.min(LARGEST_ZOOM, WIDTH / image.naturalWidth,
+        parseFloat(image.style.width) / image.naturalWidth + Math.max(0, spare) / image.naturalHeight);
+    image.style.width = `${Math.floor(zoom * image.naturalWidth)}px`;
+}
+
+const heightOf = blocks => blocks.reduce((sum, block) => sum + block.offsetHeight + GAP, 0);
+
+// Lists that are longer than a page become several lists.
+function splitList(block) {
+    if (!block.matches("ul, ol") || block.offsetHeight <= HEIGHT - 40) return [block];
+    const parts = [];
+    for (const item of [...block.children]) {
+        if (!parts.length || parts.at(-1).offsetHeight + item.offsetHeight > HEIGHT - 80) {
+            const part = block.cloneNode(false);
+            if (block.matches("ol")) part.start = 1 + parts.reduce((sum, list) => sum + list.children.length, 0);
+            block.before(part);
+            parts.push(part);
+        }
+        parts.at(-1).append(item);
+    }
+    block.remove();
+    return parts;
+}
+
+function deal(section) {
+    const cellOf = new Map();
+    let blocks = [...section.querySelectorAll(BLOCKS)].filter(block => !block.closest("aside.notes"));
+    blocks.forEach(block => cellOf.set(block, block.closest(".fragment")));
+    const notes = [...section.querySelectorAll("aside.notes")].map(aside => aside.innerHTML).join("");
+    for (const block of blocks) {
+        block.classList.add("block", kind(block));
+        room.append(block);
+        block.querySelectorAll(".anchor-link").forEach(link => link.remove());
+        if (kind(block) === "figure") fitFigure(block); else fitLetters(block);
+    }
+    blocks = blocks.flatMap(block => splitList(block).map(part => (cellOf.set(part, cellOf.get(block)), part)));
+    blocks = blocks.filter(block => block.offsetHeight > 0);
+
+    const pages = [[]];
+    let heading = null;
+    for (const block of blocks) {
+        const page = pages.at(-1);
+        if (page.length && heightOf([...page, block]) - GAP > HEIGHT) {
+            const along = isHeading(page.at(-1)) && page.length > 1 ? [page.pop()] : [];   // a heading never ends a page
+            const next = [...along, block];
+            if (!isHeading(next[0]) && heading) {
+                const running = room.appendChild(make("p", "running block", heading));
+                if (heightOf([running, ...next]) - GAP <= HEIGHT) next.unshift(running); else running.remove();
+            }
+            pages.push(next);
+        } else {
+            page.push(block);
+        }
+        if (isHeading(block)) heading = block.textContent;
+    }
+    return pages.filter(page => page.length).map((page, number) => {
+        const made = make("section", "page");
+        const first = cellOf.get(page.find(block => !block.matches(".running")));
+        let step = -1, last = first;
+        for (const block of page) {
+            const cell = cellOf.get(block);
+            if (cell && cell !== first) {                  // what begins the page comes with it
+                if (cell !== last) step += 1;
+                block.classList.add("fragment");
+                block.dataset.fragmentIndex = step;
+            }
+            last = cell;
+            made.append(block);
+        }
+        if (notes && number === 0) made.insertAdjacentHTML("beforeend", `<aside class="notes">${notes}</aside>`);
+        growFigures(made);
+        return made;
+    });
+}
+
+async function start() {
+    await document.fonts.ready;
+    await Promise.all([...document.images].map(image => image.decode()));
+    for (const slide of document.querySelectorAll(".slides > section")) {
+        const pages = [...slide.querySelectorAll(":scope > section")].flatMap(deal);
+        slide.replaceChildren(...pages);
+        if (!pages.length) slide.remove();
+    }
+    room.remove();
+    await Reveal.initialize({width: 1280, height: 720, margin: 0, center: false, hash: true, transition: "none",
+        slideNumber: "c/t", plugins: [RevealNotes]});
+}
+
+start();
