@@ -7,7 +7,8 @@ validation images (another thousand digits). Every interval here covers both.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -116,13 +117,41 @@ def basin_width(history: History, within: float = 0.02) -> Estimate:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the course's ledger, with what was measured and the verdict that follows."""
+    """A claim of the course's ledger, with what was measured and the verdict that follows.
+
+    Shown in a notebook, it is a card; the output's metadata carry the same as data under "claim", from which the
+    closing table of the course is gathered.
+    """
 
     id: str
     statement: str
     verdict: str
     effects: dict[str, Estimate]
     note: str = ""
+    above: float | None = None
+    below: float | None = None
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """{circumstance: verdict} of each effect by itself. Empty for a card made without a threshold."""
+        if self.above is None and self.below is None:
+            return {}
+        return {name: _verdict(effect, self.above, self.below) for name, effect in self.effects.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The card as plain data, for JSON; numbers to six digits."""
+        return {"id": self.id, "statement": self.statement, "verdict": self.verdict, "note": self.note,
+                "above": _plain(self.above), "below": _plain(self.below),
+                "effects": {name: {key: _plain(value) for key, value in asdict(effect).items()}
+                            for name, effect in self.effects.items()}}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Claim:
+        """The card that ``to_dict`` wrote. Raises ValueError for a field that is missing or unknown."""
+        try:
+            return cls(**data | {"effects": {name: Estimate(**effect) for name, effect in data["effects"].items()}})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"claim: got {data!r}, takes what Claim.to_dict writes ({error})") from error
 
     def __str__(self) -> str:
         measured = "; ".join(f"{name}: {effect}" if name else str(effect) for name, effect in self.effects.items())
@@ -134,6 +163,21 @@ class Claim:
         rest = str(self).removeprefix(f"{self.id} {self.statement}: {self.verdict}. ")
         return f"> **{self.id}** {self.statement}: ***{self.verdict}***\n>\n> {rest}"
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
+        """The card for a notebook, with the claim as data in the output's metadata."""
+        return {"text/plain": str(self), "text/markdown": self._repr_markdown_()}, {"claim": self.to_dict()}
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy's as one of Python's, to six digits."""
+    return float(f"{value:.6g}") if isinstance(value, (float, np.floating)) else \
+        int(value) if isinstance(value, np.integer) else value
+
+
+def _verdict(effect: Estimate, above: float | None, below: float | None) -> str:
+    low, high = (effect.low - above, effect.high - above) if above is not None else (below - effect.high, below - effect.low)
+    return "supported" if low > 0 else "refuted" if high < 0 else "not settled"
+
 
 def claim(id: str, statement: str, effect: Estimate | dict[str, Estimate], *, above: float | None = None,
           below: float | None = None, depends_on: str = "", note: str = "") -> Claim:
@@ -141,15 +185,17 @@ def claim(id: str, statement: str, effect: Estimate | dict[str, Estimate], *, ab
 
     *supported* when the whole 95 % interval lies on the claimed side, *refuted* when it lies on the other,
     *not settled* when it holds the threshold. Several effects, as {circumstance: Estimate}, are judged one by one;
-    where they disagree, the verdict is *depends on ...* what ``depends_on`` names.
+    where they disagree, the verdict is *depends on ...* what ``depends_on`` names. Raises ValueError for no threshold or
+    two, for no effect, and for an effect that is not a finite number: no verdict follows from that.
     """
     if (above is None) == (below is None):
         raise ValueError(f"above, below: got {above} and {below}, takes exactly one threshold")
     effects = effect if isinstance(effect, dict) else {"": effect}
-    verdicts = []
-    for each in effects.values():
-        low, high = (each.low - above, each.high - above) if above is not None else (below - each.high, below - each.low)
-        verdicts.append("supported" if low > 0 else "refuted" if high < 0 else "not settled")
-    agreed = len(set(verdicts)) == 1
-    verdict = verdicts[0] if agreed else f"depends on {depends_on or 'the circumstances'}"
-    return Claim(id, statement, verdict, effects, note)
+    if not effects:
+        raise ValueError("effect: got none, takes one Estimate or more")
+    for name, each in effects.items():
+        if not np.isfinite([each.value, each.low, each.high]).all():
+            raise ValueError(f"effect{f' of {name!r}' if name else ''}: got {each}, takes finite numbers")
+    verdicts = {_verdict(each, above, below) for each in effects.values()}
+    verdict = verdicts.pop() if len(verdicts) == 1 else f"depends on {depends_on or 'the circumstances'}"
+    return Claim(id, statement, verdict, effects, note, above, below)

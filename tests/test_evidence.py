@@ -1,13 +1,17 @@
 """Intervals cover what they should, pairs are paired, verdicts follow from intervals."""
 
+import json
+from types import ModuleType
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from IPython.core.interactiveshell import InteractiveShell
 from scipy import stats
 
 from course_utils import Config, Estimate, History, accuracy, claim, difference, mean_interval
-from course_utils.evidence import basin, basin_width, curve_interval
+from course_utils.evidence import Claim, basin, basin_width, curve_interval
 
 
 def history_of(correct: np.ndarray, configs: list[Config] | None = None) -> History:
@@ -113,3 +117,36 @@ def test_curves_average_over_the_runs_that_reached_an_epoch():
     mean, low, high = curve_interval(history)
     assert mean == pytest.approx([0.6, 0.8, 0.8])
     assert (low <= mean).all() and (mean <= high).all()
+
+
+CARD = claim("X3", "It helps", {"here": Estimate(np.float64(1.23456789), 0.5, 1.5, np.int64(8), "%"),
+                                "there": Estimate(-1, -1.5, -0.5, 8)}, above=0, depends_on="the place", note="Two places.")
+
+
+def test_a_card_carries_its_claim_as_data():
+    data, metadata = CARD._repr_mimebundle_()
+    assert data["text/plain"] == str(CARD) and data["text/markdown"] == CARD._repr_markdown_()
+    stored = json.loads(json.dumps(metadata))["claim"]
+    assert stored["verdict"] == "depends on the place" and stored["effects"]["here"]["value"] == 1.23457
+    again = Claim.from_dict(stored)
+    assert str(again) == str(CARD) and again.to_dict() == stored
+    assert again.verdicts == {"here": "supported", "there": "refuted"}
+
+
+def test_a_notebook_stores_the_claim_with_the_card():
+    shell = InteractiveShell(user_module=ModuleType("lesson"))
+    data, metadata = shell.display_formatter.format(CARD)
+    assert set(data) == {"text/plain", "text/markdown"}
+    assert metadata["claim"]["id"] == "X3"
+
+
+@pytest.mark.parametrize("damage", [{"effects": None}, {"effects": {"": {"value": 1}}}, {"colour": "red"}])
+def test_a_card_that_is_damaged_is_refused(damage):
+    with pytest.raises(ValueError, match="claim: got"):
+        Claim.from_dict(CARD.to_dict() | damage)
+
+
+@pytest.mark.parametrize("effect", [{}, Estimate(float("nan"), 0, 1, 8), {"here": Estimate(1, 0, float("inf"), 8)}])
+def test_no_verdict_follows_from_no_number(effect):
+    with pytest.raises(ValueError, match="effect"):
+        claim("X4", "It helps", effect, above=0)

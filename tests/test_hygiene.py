@@ -42,7 +42,7 @@ KNOWN_BY = {
     "optuna": {"search"},
     "matplotlib": {"plots"},
     "ipywidgets": {"labs", "evidence", "checks", "topics"},
-    "IPython": {"labs", "evidence", "checks", "topics"},
+    "IPython": {"labs", "evidence", "checks", "progress", "topics"},
 }
 
 each_notebook = pytest.mark.parametrize("path", ALL_NOTEBOOKS, ids=lambda path: path.relative_to(NOTEBOOKS).as_posix())
