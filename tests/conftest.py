@@ -1,6 +1,11 @@
 """Settings that hold for all tests."""
 
 import os
+
+# Two workers share the processor: each, and every process that it starts, takes its part. Before torch is imported.
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, os.cpu_count() // workers)))
+
 from types import ModuleType
 
 import matplotlib
