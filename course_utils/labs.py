@@ -24,7 +24,7 @@ from .plots import caption, draw_training, new_figure, to_png
 from .training import train
 
 Values = dict[str, Any]
-REDRAW_SECONDS = 0.15          # between pictures while training: drawing must not starve the training
+REDRAW_SECONDS = 0.2           # between pictures while training: drawing must not starve the training
 BREATH_SECONDS = 0.02          # how long training may hold the kernel before it looks for a new value
 NONE = "none"                  # how None stands in a list: ipywidgets reads None as "nothing selected"
 KEPT_RUNS = 3                  # earlier runs that stay as faint curves

@@ -44,8 +44,8 @@ def cockpit_lab(dataset: Dataset, to_beat: dict[str, float], minutes: float = 5.
         "weight_decay": slider("weight_decay", [0.0, 0.001, 0.01, 0.1, 1.0], 0.0),
         "augment": choice("augment", [None, "shift", "affine", "flip"], None),
     }
-    return training_lab(dataset, controls, seeds=seeds, finished=finished, extra=(log,), optimizer="adamw", batch_size=64,
-                        epochs=12)
+    return training_lab(dataset, controls, seeds=seeds, finished=finished, extra=(log,), optimizer="adamw", batch_size=128,
+                        epochs=10)
 
 
 def _log_table(attempts: list[tuple[Values, Estimate, float]], to_beat: dict[str, float], minutes: float) -> str:
