@@ -139,18 +139,20 @@ class Claim:
         return {name: _verdict(effect, self.above, self.below) for name, effect in self.effects.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """The card as plain data, for JSON; numbers to six digits."""
+        """The card as plain data, for JSON; numbers to six digits. Effects are a list: notebooks sort what has names."""
         return {"id": self.id, "statement": self.statement, "verdict": self.verdict, "note": self.note,
                 "above": _plain(self.above), "below": _plain(self.below),
-                "effects": {name: {key: _plain(value) for key, value in asdict(effect).items()}
-                            for name, effect in self.effects.items()}}
+                "effects": [{"name": name, **{key: _plain(value) for key, value in asdict(effect).items()}}
+                            for name, effect in self.effects.items()]}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Claim:
         """The card that ``to_dict`` wrote. Raises ValueError for a field that is missing or unknown."""
         try:
-            return cls(**data | {"effects": {name: Estimate(**effect) for name, effect in data["effects"].items()}})
-        except (KeyError, TypeError, AttributeError) as error:
+            effects = {effect["name"]: Estimate(**{key: value for key, value in effect.items() if key != "name"})
+                       for effect in data["effects"]}
+            return cls(**data | {"effects": effects})
+        except (KeyError, TypeError) as error:
             raise ValueError(f"claim: got {data!r}, takes what Claim.to_dict writes ({error})") from error
 
     def __str__(self) -> str:

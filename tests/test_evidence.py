@@ -127,7 +127,7 @@ def test_a_card_carries_its_claim_as_data():
     data, metadata = CARD._repr_mimebundle_()
     assert data["text/plain"] == str(CARD) and data["text/markdown"] == CARD._repr_markdown_()
     stored = json.loads(json.dumps(metadata))["claim"]
-    assert stored["verdict"] == "depends on the place" and stored["effects"]["here"]["value"] == 1.23457
+    assert stored["verdict"] == "depends on the place" and [effect["value"] for effect in stored["effects"]] == [1.23457, -1]
     again = Claim.from_dict(stored)
     assert str(again) == str(CARD) and again.to_dict() == stored
     assert again.verdicts == {"here": "supported", "there": "refuted"}
@@ -140,7 +140,8 @@ def test_a_notebook_stores_the_claim_with_the_card():
     assert metadata["claim"]["id"] == "X3"
 
 
-@pytest.mark.parametrize("damage", [{"effects": None}, {"effects": {"": {"value": 1}}}, {"colour": "red"}])
+@pytest.mark.parametrize("damage", [
+    {"effects": None}, {"effects": [{"name": "", "value": 1}]}, {"effects": [{"value": 1}]}, {"colour": "red"}])
 def test_a_card_that_is_damaged_is_refused(damage):
     with pytest.raises(ValueError, match="claim: got"):
         Claim.from_dict(CARD.to_dict() | damage)

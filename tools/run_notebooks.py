@@ -3,13 +3,15 @@
     python tools/run_notebooks.py [07 ...]
 
 With arguments, only notebooks whose names begin so. A file changes only if all of its cells ran. What is
-stored depends on nothing but the results: no times, no widget state, no paths, no progress bars.
+stored depends on nothing but the results: no times, no widget state, no paths, no progress bars. The claims of all
+notebooks are gathered in data/claims.json, from which notebook 10 makes its table.
 """
 
 from __future__ import annotations
 
 import base64
 import io
+import json
 import os
 import re
 import sys
@@ -23,6 +25,7 @@ from PIL import Image
 
 HERE = Path(__file__).resolve().parent.parent
 NOTEBOOKS = HERE / "notebooks"
+CLAIMS = HERE / "data" / "claims.json"
 LARGEST = 500_000                                          # bytes of a stored notebook
 CELL_SECONDS = 300
 
@@ -138,11 +141,30 @@ def machine_paths(notebook: nbformat.NotebookNode) -> list[str]:
 
 def store(notebook: nbformat.NotebookNode, path: Path) -> int:
     """Write in one step, so that no interruption leaves half a notebook; returns the bytes written."""
-    text = nbformat.writes(notebook).rstrip("\n") + "\n"
-    unfinished = path.with_suffix(".unfinished")
+    return write(nbformat.writes(notebook).rstrip("\n") + "\n", path)
+
+
+def write(text: str, path: Path) -> int:
+    """Write all or nothing; returns the bytes written."""
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
     unfinished.write_text(text, encoding="utf-8", newline="\n")
     os.replace(unfinished, path)
     return len(text.encode())
+
+
+def gather_claims(folder: Path = NOTEBOOKS) -> list[dict]:
+    """The claims that the stored notebooks show, in order, each with its notebook's name; solutions claim nothing."""
+    return [{"notebook": path.stem, **claim}
+            for path in sorted(folder.glob("*.ipynb"))
+            for cell in nbformat.read(path, as_version=4).cells
+            for output in cell.get("outputs", [])
+            if (claim := output.get("metadata", {}).get("claim"))]
+
+
+def store_claims(claims: list[dict], path: Path = CLAIMS) -> None:
+    """One claim a line, so that a change can be seen in a diff."""
+    lines = ",\n".join(json.dumps(claim, ensure_ascii=False) for claim in claims)
+    write(f"[\n{lines}\n]\n" if claims else "[]\n", path)
 
 
 def run(path: Path) -> str | None:
@@ -174,6 +196,8 @@ def main(prefixes: list[str]) -> int:
         if message := run(path):
             failed[path.name] = message
             print(f"FAILED  {path.name}\n{message}\n", flush=True)
+        else:
+            store_claims(gather_claims())                  # at once: notebook 10 comes after those that claim
     if failed:
         print(f"{len(failed)} of {len(paths)} notebooks failed and were left as they were: {', '.join(failed)}")
     return bool(failed)
