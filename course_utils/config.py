@@ -39,7 +39,7 @@ class Config:
     normalisation: str | None = None       # "batch" or "layer", before each activation
     dropout: float = 0.0
     label_smoothing: float = 0.0
-    augment: str | Callable | None = None  # a name, or a callable (images, generator) -> images
+    augment: str | Callable | None = None  # a name, or a callable (images of several batches, generator) -> images
     patience: int | None = None            # early stopping: epochs without a better validation loss
     seed: int = 0
 

@@ -484,15 +484,19 @@ def test_augmentation_reaches_the_training_images_only():
 
 
 def test_augmentation_draws_for_each_seed_and_goes_on_drawing():
-    seen = []
+    seen, drawn = [], []
 
     def watched(images, generator):
-        seen.append(torch.rand(3, generator=generator))
+        seen.append(images.flatten(1))
+        drawn.append(torch.rand(len(images), 3, generator=generator))
         return images
 
     run([BASE.replace(seed=seed, learning_rate=rate, augment=watched) for seed in (0, 1) for rate in (0.1, 0.2)])
-    assert len(seen) == 2 * STEPS                          # equal seeds share their images
-    assert len(torch.stack(seen).unique(dim=0)) == 2 * STEPS
+    images, numbers = torch.cat(seen), torch.cat(drawn)
+    assert len(images) == 2 * BASE.epochs * len(DATA.train)            # equal seeds share their images
+    assert len(numbers.unique(dim=0)) == len(numbers)
+    counts = images.unique(dim=0, return_counts=True)[1]
+    assert set(counts.tolist()) == {2 * BASE.epochs}                   # each image once in every epoch of each seed
 
 
 @pytest.mark.parametrize("normalisation", [None, "batch", "layer"])
