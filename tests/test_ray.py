@@ -1,0 +1,108 @@
+"""Ray Tune: a node is taken away, a search is interrupted. Ray listens on this machine only, and leaves nobody behind."""
+
+import os
+import time
+
+import psutil
+import pytest
+
+from course_utils.topics import t08, t08_worker
+
+pytestmark = [
+    pytest.mark.slow,
+    # Ray's own test cluster and its servers leave handles to the garbage collector.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def ray():
+    t08.prepare_ray()
+    import ray
+
+    return ray
+
+
+@pytest.fixture(scope="module")
+def small():
+    return t08_worker.load_small()
+
+
+def family() -> list[psutil.Process]:
+    """The processes that this one started and that still run."""
+    return [child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.fixture
+def nobody_stays():
+    before = {process.pid for process in family()}
+    yield
+    end = time.monotonic() + 20
+    while (left := [process for process in family() if process.pid not in before]) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert not left, [process.name() for process in left]
+
+
+def listeners() -> set[str]:
+    """The addresses on which this process and all it started accept connections."""
+    return {connection.laddr.ip for process in [psutil.Process(), *family()]
+            for connection in process.net_connections("tcp") if connection.status == psutil.CONN_LISTEN}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ray's test cluster does not run on Windows")
+def test_a_node_is_taken_away_and_the_search_ends_complete(nobody_stays, ray, small, tmp_path):
+    from ray import tune
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False,
+                                                            "dashboard_host": "127.0.0.1"})
+    try:
+        nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+        ray.init(cluster.address, log_to_driver=False, logging_level="critical")
+        cluster.wait_for_nodes()
+        taken, retried = [], []
+
+        class TakeAway(tune.Callback):
+            def on_trial_result(self, iteration, trials, trial, result, **info):
+                running = [each for each in trials if each.status == "RUNNING" and each.last_result]
+                if not taken and len(running) == 2:        # both nodes are in the middle of a trial
+                    taken.append([each.trial_id for each in running])
+                    cluster.remove_node(nodes[0], allow_graceful=False)
+
+            def on_trial_recover(self, iteration, trials, trial, **info):
+                retried.append(trial.trial_id)
+
+        results = t08.tuner(small, tmp_path, "digits", 5, epochs=30, callbacks=[TakeAway()], retries=3).fit()
+        assert taken and retried and set(retried) <= set(taken[0])
+        assert len([node for node in ray.nodes() if node["Alive"]]) == 2
+        assert results.num_errors == 0
+        table = t08.ray_table(results)
+        assert table["epochs"].tolist() == [30] * 5
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def test_an_interrupted_search_is_restored_without_training_anything_twice(nobody_stays, ray, small, tmp_path):
+    from ray import tune
+
+    try:
+        t08.start_ray(workers=2)
+        assert all(address.removeprefix("::ffff:") in ("127.0.0.1", "::1") for address in listeners()), listeners()
+        interrupted = t08.tuner(small, tmp_path, "digits", 6, epochs=2, callbacks=[t08.interrupt_after(2)]).fit()
+        first = t08.ray_table(interrupted)
+        done = first[first["epochs"] == 2]
+        assert 2 <= len(done) < 6
+        again = tune.Tuner.restore(str(tmp_path / "digits"), t08.trainable(small, 2), resume_unfinished=True)
+        table = t08.ray_table(again.fit())
+        assert table["epochs"].tolist() == [2] * 6
+        assert set(done["started"]) <= set(table["started"]), "a finished trial was trained again"
+        for name in ("learning_rate", "dropout", "weight_decay"):
+            assert set(first[name]) <= set(table[name])
+    finally:
+        ray.shutdown()
+
+
+def test_settings_that_ray_reads(ray):
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert os.environ["RAY_AUTH_MODE"] == "token" and len(os.environ["RAY_AUTH_TOKEN"]) >= 32
