@@ -78,6 +78,37 @@ KERNEL_EVAL = """async code => {
     return {text, error};
 }"""
 
+# What a person sees of a lab: the sliders' read-outs, the choices, the picture's fingerprint, the line of text.
+SEEN = """async root => {
+    const plain = text => text.replace(/\\s+/g, ' ').trim();
+    const texts = selector => Array.from(root.querySelectorAll(selector), each => plain(each.innerText));
+    const image = root.querySelector('.course-lab-picture img, img.course-lab-picture');
+    const bytes = await (await fetch(image.src)).arrayBuffer();
+    const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
+    return {
+        sliders: texts('.widget-readout'),
+        choices: Array.from(root.querySelectorAll('select'), each => plain(each.selectedOptions[0].text)),
+        picture: Array.from(digest, byte => byte.toString(16).padStart(2, '0')).join(''),
+        status: texts('.course-lab-status')[0],
+        busy: root.classList.contains('course-lab-busy'),
+    };
+}"""
+
+# The same, as the kernel has it; and how many trainings are in flight.
+KNOWN = """
+import asyncio, hashlib, html, ipywidgets, json, re
+from course_utils.labs import Lab
+def course_known(number):
+    labs = [each for each in ipywidgets.widgets.widget._instances.values() if isinstance(each, Lab)]
+    lab, tasks = labs[number], [task.get_coro().__name__ for task in asyncio.all_tasks()]
+    sliders = [each.options[each.index][0] if hasattr(each, "index") else f"{each.value}" for each in lab.controls.values()
+               if not isinstance(each, ipywidgets.Dropdown)]
+    choices = [each.label for each in lab.controls.values() if isinstance(each, ipywidgets.Dropdown)]
+    status = " ".join(html.unescape(re.sub("<[^>]+>", "", lab.status.value)).split())
+    print(json.dumps({"sliders": sliders, "choices": choices, "picture": hashlib.sha256(lab.picture.value).hexdigest(),
+                      "status": status, "busy": tasks.count("_train") > 0}))
+"""
+
 # An image widget gets a new address with every value, even for the same picture: compare what it shows.
 PICTURE = """async image => {
     const bytes = await (await fetch(image.src)).arrayBuffer();
@@ -122,6 +153,26 @@ class Lab:
 
     def buttons(self) -> list:
         return self.root.locator("button").all()
+
+    def seen(self) -> dict:
+        """What the page shows: read-outs of the sliders, choices, picture, status, and whether it says it is busy."""
+        from playwright.sync_api import Error
+
+        for _ in range(20):                                # the image may be replaced while it is read
+            with suppress(Error):
+                return self.root.evaluate(SEEN)
+            time.sleep(0.02)
+        return self.root.evaluate(SEEN)
+
+    def latency(self, act: Callable[[], object], seconds: float = 60) -> tuple[float, float]:
+        """Seconds from ``act()`` to the first new picture, and to the last one, when the lab is at rest again."""
+        page, image, root = self.root.page, self.image.element_handle(), self.root.element_handle()
+        old, start = image.get_attribute("src"), time.perf_counter()
+        act()
+        page.wait_for_function("([image, old]) => image.src !== old", arg=[image, old], timeout=1000 * seconds)
+        first = time.perf_counter() - start
+        page.wait_for_function("root => !root.classList.contains('course-lab-busy')", arg=root, timeout=1000 * seconds)
+        return first, time.perf_counter() - start
 
     def wait_for_change(self, before: str, seconds: float = 10) -> str:
         """Wait until the picture is another than ``before``, and return it."""
@@ -172,6 +223,21 @@ class Notebook:
         if answer["error"]:
             raise Problem(f"in the kernel: {answer['error']}")
         return answer["text"].strip()
+
+    def agreed(self, lab: Lab, number: int, seconds: float = 30) -> dict:
+        """Wait until no training is in flight and the page shows what the kernel has; returns that.
+
+        ``number`` counts the notebook's labs from 0. Raises Problem with both sides if they do not come together.
+        """
+        end = time.monotonic() + seconds
+        while True:
+            known = json.loads(self.kernel_eval(f"course_known({number})"))
+            seen = lab.seen()
+            if seen == known and not known["busy"]:
+                return seen
+            if time.monotonic() > end:
+                raise Problem(f"{self.path}: lab {number} shows {seen}, the kernel has {known}")
+            time.sleep(0.05)
 
     def labs(self) -> list[Lab]:
         return [Lab(root) for root in self.page.locator(".course-lab").all()]
@@ -247,7 +313,7 @@ def find_browser() -> str | None:
 
 def copy_notebooks(folder: Path) -> None:
     """Notebooks and bundled data as the checkout has them; not what a learner has downloaded."""
-    shutil.copytree(HERE / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns(".*", "runs"))
+    shutil.copytree(HERE / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns(".*", "runs", "progress.json*"))
     (folder / "data").mkdir()
     for path in (HERE / "data").glob("*.npz"):
         shutil.copy(path, folder / "data")

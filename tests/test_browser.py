@@ -5,7 +5,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from browser import jupyterlab  # noqa: F401  (a fixture)
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
 # A lab in small: what is drawn comes from a callback in the kernel, not from the slider itself.
 SMALL_LAB = """
