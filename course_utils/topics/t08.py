@@ -222,9 +222,11 @@ def tuner(dataset: Dataset, folder: str | Path, name: str, trials: int, *, epoch
     or machine is lost.
     """
     from ray import tune
+    from ray.tune.search import BasicVariantGenerator
 
+    search = search or BasicVariantGenerator(random_state=0)
     return tune.Tuner(
-        trainable(dataset, epochs), param_space=None if search else ray_space(),
+        trainable(dataset, epochs), param_space=ray_space() if isinstance(search, BasicVariantGenerator) else None,
         tune_config=tune.TuneConfig(metric="val_accuracy", mode="max", num_samples=trials, max_concurrent_trials=2,
                                     scheduler=scheduler, search_alg=search, reuse_actors=keep),
         run_config=tune.RunConfig(name=name, storage_path=str(folder), verbose=0, callbacks=list(callbacks),
@@ -242,6 +244,9 @@ def interrupt_after(count: int) -> Any:
             self.ended += 1
             if self.ended == count:
                 signal.raise_signal(signal.SIGINT)
+
+        def __getstate__(self) -> dict[str, Any]:          # saved with the search: not to press again when restored
+            return {"ended": math.inf}
 
     return Interrupt()
 
