@@ -11,7 +11,7 @@ ONLY ?=
 IN_VENV := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 SET_UP := $(PYTHON) tools/set_up.py --venv $(VENV) $(if $(CONSTRAINTS),--constraints $(CONSTRAINTS))
 
-.PHONY: help setup lab test check notebooks case-study slides site bench
+.PHONY: help setup lab test check notebooks case-study slides site bench bank
 
 help:
 	@echo make lab          open the course in JupyterLab
@@ -21,6 +21,7 @@ help:
 	@echo make case-study   run notebook 07 without a screen and print its final table
 	@echo make slides       a deck of slides of every notebook, in build/slides
 	@echo make site         the whole course as a web site, in build/site
+	@echo make bank         train the 3,072 runs of the search bank anew; may be interrupted
 	@echo make bench        how fast the engine is
 
 # set_up.py writes the stamps; a target that finds its own fresh starts at once.
@@ -55,3 +56,6 @@ site: $(VENV)/tests.stamp
 
 bench: $(VENV)/tests.stamp
 	$(IN_VENV) tests/benchmarks/bench_engine.py
+
+bank: $(VENV)/course.stamp
+	$(IN_VENV) tools/build_bank.py

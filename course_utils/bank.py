@@ -1,4 +1,4 @@
-"""The bank: some thousands of finished training runs in one table, so that a search costs milliseconds. Floor 4.
+"""The bank: some thousands of finished training runs in one table, so that a search costs milliseconds. Floor 3.
 
 Every entry was trained by the engine (``make bank``); nothing is interpolated. The idea of a tabular benchmark is
 that of HPO-Bench (Klein and Hutter, 2019).
@@ -58,8 +58,8 @@ class Bank:
         lines = [f"{len(self):,} runs of {self.epochs} epochs: {self.about['task']}"]
         lines += [f"  {name:14} {', '.join(f'{value:g}' for value in values)}" for name, values in self.axes.items()]
         lines += [f"  {'seed':14} {', '.join(map(str, self.seeds))}",
-                  "After each epoch: loss (nats; infinite once a run has diverged) and accuracy (a share), training and validation.",
-                  "After the last: test accuracy (a share), and the run's part of the training time (seconds).",
+                  "After each epoch: training and validation loss (nats; infinite once a run has diverged) and accuracy",
+                  "(a share). After the last: test accuracy (a share), and the run's part of the training time (seconds).",
                   f"Fixed: {', '.join(f'{name} {value}' for name, value in self.about['fixed'].items())}.",
                   f"Made on {self.about['date']} with {', '.join(f'{k} {v}' for k, v in self.about['versions'].items())}."]
         return "\n".join(lines)
@@ -78,7 +78,8 @@ class Bank:
                metric: str = "val_accuracy") -> float:
         """One number of one run: after ``epoch`` (from 1; None for the last), for the metrics in ``METRICS``."""
         values = self._metric(metric)[self.index(config)][_position("seed", seed, self.seeds)]
-        return float(values[self._epoch(epoch, metric)] if metric in CURVES else values)
+        epoch = self._epoch(epoch, metric)
+        return float(values[epoch] if metric in CURVES else values)
 
     def curve(self, config: Mapping[str, float] | object, seed: int = 0, metric: str = "val_accuracy") -> np.ndarray:
         """[epoch]: one curve of one run."""
@@ -88,9 +89,9 @@ class Bank:
 
     def landscape(self, metric: str = "val_accuracy", epoch: int | None = None, seed: int | None = None) -> np.ndarray:
         """One number for every point of the grid, shaped like ``shape``: of one seed, or the mean over the seeds."""
-        values = self._metric(metric)
+        values, epoch = self._metric(metric), self._epoch(epoch, metric)
         if metric in CURVES:
-            values = values[..., self._epoch(epoch, metric)]
+            values = values[..., epoch]
         if seed is not None:
             return values[..., _position("seed", seed, self.seeds)].astype(np.float64)
         return values.mean(-1, dtype=np.float64)

@@ -39,7 +39,7 @@ FLOORS = {
 # Large libraries, and who may know them.
 KNOWN_BY = {
     "torchvision": {"data"},
-    "optuna": {"search", "topics"},
+    "optuna": {"search", "bank", "topics"},
     "matplotlib": {"plots"},
     "ipywidgets": {"labs", "evidence", "checks", "topics"},
     "IPython": {"labs", "evidence", "checks", "progress", "topics"},
