@@ -156,7 +156,9 @@ class Driven:
         if choices := self.lab.choices():
             choices[0].focus()
             first = choices[0].evaluate("each => each.selectedIndex === 0")
-            self.move(lambda: page.keyboard.press("ArrowDown" if first else "ArrowUp"))
+            page.keyboard.press("Space")                   # open the list: on a closed one, JupyterLab takes the arrows
+            page.keyboard.press("ArrowDown" if first else "ArrowUp")
+            self.move(lambda: page.keyboard.press("Enter"))
         self.lab.root.get_by_role("button", name="Reset").focus()
         self.move(lambda: page.keyboard.press("Enter"))
 

@@ -139,14 +139,16 @@ def describe_wall(ledger: Ledger) -> str:
 
 HEADS = ("claim", "verdict", "where", "measured, 95 % interval", "against the threshold", "seeds", "notebook")
 STYLE = """<style>
-.course-claims { border-collapse: collapse; width: 100%; font-size: 13px; line-height: 1.4; }
+.course-claims { border-collapse: collapse; table-layout: auto !important; width: 100%; font-size: 13px; line-height: 1.4; }
 .course-claims caption { text-align: left; font-weight: bold; font-size: 15px; padding: 4px 0; }
 .course-claims th, .course-claims td { text-align: left !important; vertical-align: top; padding: 5px 8px; }
 .course-claims th, .course-claims td { white-space: normal; }
 .course-claims tbody { border-top: 2px solid #888; }
 .course-claims tr { background: none !important; }
 .course-claims .verdict { border-radius: 4px; padding: 1px 7px; font-weight: bold; display: inline-block; }
-.course-claims .number { font-variant-numeric: tabular-nums; white-space: nowrap; }
+.course-claims td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
+.course-claims td.verdicts { min-width: 13em; }
+.course-claims img { max-width: none !important; }
 .course-claims small { display: block; margin-top: 3px; }
 </style>"""
 
@@ -194,12 +196,13 @@ def _card_rows(card: Card) -> list[str]:
     claim, rows = card.claim, []
     for number, (name, effect) in enumerate(claim.effects.items()):
         cells = f"<td>{html.escape(name) or '&ndash;'}</td><td class='number'>{html.escape(str(effect))}</td>"
-        cells += f"<td>{_whisker(claim, name)}</td><td>{effect.seeds}</td>"
+        seeds = effect.seeds if effect.high > effect.low else "counted"
+        cells += f"<td>{_whisker(claim, name)}</td><td>{seeds}</td>"
         if number == 0:
             span = f"rowspan='{len(claim.effects)}'"
             said = [f"Tested: {claim.statement}.", claim.note]
             told = "".join(f"<small>{html.escape(text)}</small>" for text in said if text)
-            cells = f"<td {span}>{_badge(claim)}{told}</td>{cells}<td {span}>{_link(card.notebook)}</td>"
+            cells = f"<td {span} class='verdicts'>{_badge(claim)}{told}</td>{cells}<td {span}>{_link(card.notebook)}</td>"
         rows.append(cells)
     return rows
 
@@ -220,7 +223,7 @@ def threshold(claim: Claim, unit: str = "") -> str:
     bound = _bound(claim)
     if bound is None:
         return "no threshold"
-    text = str(Estimate(bound, bound, bound, 1, unit)).split(" [")[0]
+    text = str(Estimate(bound, bound, bound, 1, unit)).split(" [")[0] if bound else f"0 {unit}".strip()
     return f"{'above' if claim.above is not None else 'below'} {text}"
 
 
