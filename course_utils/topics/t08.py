@@ -6,7 +6,7 @@ What a worker process needs stands in ``t08_worker``, which imports less.
 from __future__ import annotations
 
 import heapq
-import importlib.util
+import importlib
 import logging
 import math
 import os
@@ -178,10 +178,8 @@ def prepare_ray() -> None:
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_AIR_NEW_OUTPUT="0", RAY_AUTH_MODE="token",
                       RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0")             # so it listens on loopback, on Linux, too
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    import ray
-
+    importlib.import_module("ray")
     logging.getLogger("ray").setLevel(logging.CRITICAL)
-    assert ray
 
 
 def start_ray(workers: int = 2) -> str | None:
@@ -192,11 +190,13 @@ def start_ray(workers: int = 2) -> str | None:
     prepare_ray()
     import ray
 
-    parts = ("aiohttp_cors", "colorful", "opencensus", "smart_open", "virtualenv", "py_spy")        # of ray[default]
-    installed = all(importlib.util.find_spec(part) for part in parts)
-    context = ray.init("local", num_cpus=workers, include_dashboard=installed, dashboard_host="127.0.0.1",
+    try:
+        from ray.dashboard import optional_deps as dashboard  # imports what "ray[default]" adds
+    except ImportError:
+        dashboard = None
+    context = ray.init("local", num_cpus=workers, include_dashboard=dashboard is not None, dashboard_host="127.0.0.1",
                        log_to_driver=False, logging_level="critical")
-    return f"http://{context.dashboard_url}" if installed else None
+    return f"http://{context.dashboard_url}" if dashboard else None
 
 
 def ray_space() -> dict[str, Any]:
@@ -230,6 +230,8 @@ def tuner(dataset: Dataset, folder: str | Path, name: str, trials: int, *, epoch
         tune_config=tune.TuneConfig(metric="val_accuracy", mode="max", num_samples=trials, max_concurrent_trials=2,
                                     scheduler=scheduler, search_alg=search, reuse_actors=keep),
         run_config=tune.RunConfig(name=name, storage_path=str(folder), verbose=0, callbacks=list(callbacks),
+                                  # The reporter for notebooks would clear what the cell has printed.
+                                  progress_reporter=tune.CLIReporter(),
                                   failure_config=tune.FailureConfig(max_failures=retries)))
 
 
