@@ -94,13 +94,16 @@ SEEN = """async root => {
     };
 }"""
 
-# The same, as the kernel has it; and how many trainings are in flight.
+# The same, as the kernel has it; whether a training is in flight; and every error that a lab has told of.
 KNOWN = """
 import asyncio, hashlib, html, ipywidgets, json, re
 from course_utils.labs import Lab
+course_labs = [each for each in ipywidgets.widgets.widget._instances.values() if isinstance(each, Lab)]
+course_errors = []
+for each in course_labs:
+    each.status.observe(lambda change: course_errors.extend(re.findall(r"\\w*Error: .*", change.new)), "value")
 def course_known(number):
-    labs = [each for each in ipywidgets.widgets.widget._instances.values() if isinstance(each, Lab)]
-    lab, tasks = labs[number], [task.get_coro().__name__ for task in asyncio.all_tasks()]
+    lab, tasks = course_labs[number], [task.get_coro().__name__ for task in asyncio.all_tasks()]
     sliders = [each.options[each.index][0] if hasattr(each, "index") else f"{each.value}" for each in lab.controls.values()
                if not isinstance(each, ipywidgets.Dropdown)]
     choices = [each.label for each in lab.controls.values() if isinstance(each, ipywidgets.Dropdown)]
@@ -164,14 +167,19 @@ class Lab:
             time.sleep(0.02)
         return self.root.evaluate(SEEN)
 
-    def latency(self, act: Callable[[], object], seconds: float = 60) -> tuple[float, float]:
-        """Seconds from ``act()`` to the first new picture, and to the last one, when the lab is at rest again."""
-        page, image, root = self.root.page, self.image.element_handle(), self.root.element_handle()
+    def first_change(self, act: Callable[[], object], seconds: float = 60) -> float:
+        """Seconds from ``act()`` to the first new picture."""
+        image = self.image.element_handle()
         old, start = image.get_attribute("src"), time.perf_counter()
         act()
-        page.wait_for_function("([image, old]) => image.src !== old", arg=[image, old], timeout=1000 * seconds)
-        first = time.perf_counter() - start
-        page.wait_for_function("root => !root.classList.contains('course-lab-busy')", arg=root, timeout=1000 * seconds)
+        self.root.page.wait_for_function("([image, old]) => image.src !== old", arg=[image, old], timeout=1000 * seconds)
+        return time.perf_counter() - start
+
+    def latency(self, act: Callable[[], object], seconds: float = 60) -> tuple[float, float]:
+        """Seconds from ``act()`` to the first new picture, and to the last one, when the lab is at rest again."""
+        start, first = time.perf_counter(), self.first_change(act, seconds)
+        self.root.page.wait_for_function("root => !root.classList.contains('course-lab-busy')",
+                                         arg=self.root.element_handle(), timeout=1000 * seconds)
         return first, time.perf_counter() - start
 
     def wait_for_change(self, before: str, seconds: float = 10) -> str:

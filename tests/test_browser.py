@@ -3,7 +3,7 @@
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
-from browser import jupyterlab  # noqa: F401  (a fixture)
+from browser import jupyterlab, wait_until  # noqa: F401  (jupyterlab is a fixture)
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
@@ -70,3 +70,24 @@ def test_an_error_in_a_cell_is_found(jupyterlab):  # noqa: F811
     notebook = jupyterlab.open_notebook("wrong.ipynb")
     with pytest.raises(AssertionError, match=r"wrong\.ipynb: cell 1: ValueError: on purpose"):
         notebook.run_all()
+
+
+def test_a_guess_in_the_page_stands_beside_the_result(jupyterlab):  # noqa: F811
+    """A slider and a choice, by keyboard; Run All was not held up by either."""
+    cells = [new_code_cell("from course_utils.checks import predict\nmany = predict('How many?', between=(0, 10))\nmany"),
+             new_code_cell("which = predict('Which?', ['this', 'that'])\nwhich"),
+             new_code_cell("print(which.compare('this'))")]
+    jupyterlab.write_notebook("guesses.ipynb", cells)
+    notebook = jupyterlab.open_notebook("guesses.ipynb")
+    notebook.run_all()
+    assert notebook.kernel_eval("which.guess, many.guess") == "(None, None)"
+    many, which = notebook.page.locator(".course-prediction").all()
+    many.locator(".noUi-handle").press("End")
+    which.get_by_role("button", name="that").press("Enter")
+    wait_until(lambda: notebook.kernel_eval("which.guess, many.guess") == "('that', 10)", 10, "no guess arrived")
+    notebook.kernel_eval("which.compare('this'), many.compare(7)")
+    for asked, answer in ((which, "Measured: this; you predicted: that."),
+                          (many, "Measured: 7; you predicted 10, 3 too high.")):
+        wait_until(lambda: asked.locator(".course-prediction-result").inner_text().strip() == answer, 10,  # noqa: B023
+                   f"the page does not show {answer!r}")
+    assert which.get_by_role("button", name="that").is_disabled(), "a guess stands once the result is known"
