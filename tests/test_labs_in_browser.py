@@ -93,7 +93,7 @@ class Driven:
         return self.notebook.agreed(self.lab, self.number)
 
     def move(self, act, whole: bool = True) -> None:
-        """Wait for the end of it; or, once enough have ended, for the first new picture only, unless it must be ``whole``."""
+        """Wait for the end; or, once enough moves have ended, for the first new picture, unless it must be ``whole``."""
         if not whole and len(self.finished) >= MOVES:
             self.lab.first_change(act)
             return
