@@ -39,7 +39,7 @@ class Glossary(tuple[Term, ...]):
     """Terms in alphabetical order; shows itself as a table in a notebook."""
 
     def find(self, text: str) -> Glossary:
-        """The terms in whose names or definitions ``text`` occurs, English or Chinese: ``find("rate")``, ``find("学习率")``."""
+        """The terms in whose names or definitions ``text`` occurs, in either language: ``find("学习率")``."""
         wanted = text.casefold()
         return Glossary(term for term in self if any(
             wanted in part.casefold() for part in (*term.names(), term.chinese, term.definition, term.definition_zh,
@@ -58,14 +58,15 @@ class Glossary(tuple[Term, ...]):
     def to_html(self, pages: dict[str, str] | None = None) -> str:
         """An HTML table; ``pages`` gives the address of a notebook by its number, to link it."""
         rows = "\n".join(_row(term, pages or {}) for term in self)
-        return ("<table class='glossary'>\n<thead><tr><th scope='col'>term</th><th scope='col' lang='zh'>术语</th>"
-                "<th scope='col'>meaning · <span lang='zh'>释义</span></th><th scope='col'>field of Config</th>"
-                f"<th scope='col'>notebook</th></tr></thead>\n<tbody>\n{rows}\n</tbody></table>")
+        return ("<table class='glossary table'>\n<thead><tr><th scope='col'>Term</th><th scope='col' lang='zh'>术语</th>"
+                "<th scope='col'>Meaning · <span lang='zh'>释义</span></th><th scope='col'>Notebook</th></tr></thead>\n"
+                f"<tbody>\n{rows}\n</tbody></table>")
 
     def _repr_html_(self) -> str:
         # A box that scrolls, and that the keyboard can reach: a hundred rows would push the lesson off the page.
-        return ("<div style='max-height: 24em; overflow: auto; text-align: left' tabindex='0' role='region' "
-                f"aria-label='Glossary'>{self.to_html()}</div>")
+        return ("<style>.glossary th, .glossary td {text-align: left !important; vertical-align: top}</style>"
+                "<div style='max-height: 24em; overflow: auto' tabindex='0' role='region' aria-label='Glossary'>"
+                f"{self.to_html()}</div>")
 
     def __repr__(self) -> str:
         return "\n".join(f"{term.english} ({term.chinese}): {term.definition}" for term in self)
@@ -74,11 +75,11 @@ class Glossary(tuple[Term, ...]):
 def _row(term: Term, pages: dict[str, str]) -> str:
     anchor = re.sub(r"\W+", "-", term.english.lower()).strip("-")
     also = f"<br><small>{html.escape(', '.join(term.also))}</small>" if term.also else ""
+    field = f"<br><code>{term.field}</code>" if term.field else ""
     linked = ", ".join(f"<a href='{pages[number]}'>{number}</a>" if number in pages else number for number in term.notebooks)
-    field = f"<code>{term.field}</code>" if term.field else ""
-    return (f"<tr id='term-{anchor}'><th scope='row'>{html.escape(term.english)}{also}</th>"
+    return (f"<tr id='term-{anchor}'><th scope='row'>{html.escape(term.english)}{field}{also}</th>"
             f"<td lang='zh'>{html.escape(term.chinese)}</td><td>{html.escape(term.definition)}<br>"
-            f"<span lang='zh'>{html.escape(term.definition_zh)}</span></td><td>{field}</td><td>{linked}</td></tr>")
+            f"<span lang='zh'>{html.escape(term.definition_zh)}</span></td><td>{linked}</td></tr>")
 
 
 def load_glossary(path: Path | str = GLOSSARY) -> Glossary:

@@ -97,8 +97,8 @@ def tables_of_contents(lessons: list[Path], solutions: list[Path]) -> str:
 
 def glossary_page(lessons: list[Path]) -> str:
     pages = {path.stem[:2]: f"notebooks/{path.stem}.html" for path in lessons}
-    return ("# Glossary · 词汇表\n\nThe course's terms in English and Chinese, with the fields of `Config` that carry them "
-            "and the notebooks that explain them.\n\n" + load_glossary().to_html(pages) + "\n")
+    return ("# Glossary · 词汇表\n\nThe course's terms in English and Chinese, with other names, the field of `Config` "
+            "that carries them, and the notebooks that explain them.\n\n" + load_glossary().to_html(pages) + "\n")
 
 
 def build(target: Path = TARGET, notebooks: Path = NOTEBOOKS) -> Path:
@@ -108,7 +108,8 @@ def build(target: Path = TARGET, notebooks: Path = NOTEBOOKS) -> Path:
         source.mkdir()
         lessons = lay_out(source, notebooks)
         shutil.rmtree(target, ignore_errors=True)
-        if build_main(["-b", "html", "-q", "-W", "--keep-going", "-d", str(Path(folder) / "doctrees"), str(source), str(target)]):
+        options = ["-b", "html", "-q", "-W", "--keep-going", "-d", str(Path(folder) / "doctrees")]
+        if build_main([*options, str(source), str(target)]):
             raise SystemExit("The site was not built: see the warnings above.")
     build_slides.build(lessons, target / "slides")
     return target / "index.html"

@@ -21,7 +21,16 @@ from nbconvert import SlidesExporter
 from nbformat.v4 import new_markdown_cell
 from pygments.formatters import HtmlFormatter
 
-from pages import HERE, NOTEBOOKS, describe_figures, formulas_to_mathml, pose_questions, spare_the_reader, title
+from pages import (
+    HERE,
+    NOTEBOOKS,
+    describe_figures,
+    pose_questions,
+    put_formulas_back,
+    set_formulas_aside,
+    spare_the_reader,
+    title,
+)
 
 DECK = HERE / "docs" / "deck"
 TARGET = HERE / "build" / "slides"
@@ -29,8 +38,9 @@ STYLE = "a11y-high-contrast-light"                         # code colours with a
 LIVE = "<p class='live'>In the notebook this is a lab: move its controls, and it trains.</p>"
 
 
-def prepare(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """What a class should see: no plumbing, questions in place of the cells that ask them, labs as their picture."""
+def prepare(notebook: nbformat.NotebookNode, formulas: list[str]) -> nbformat.NotebookNode:
+    """What a class should see: no plumbing, questions in place of the cells that ask them, labs as their picture; its
+    formulas are set aside in ``formulas``."""
     describe_figures(notebook)
     pose_questions(notebook)
     spare_the_reader(notebook)
@@ -43,8 +53,10 @@ def prepare(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         if cell.cell_type == "code" and tags & {"static-figure", "hide-input"}:
             cell.metadata["transient"] = {"remove_source": True}
         if cell.cell_type == "markdown":
-            cell.source = formulas_to_mathml(cell.source)
-        if boundary and slide not in ("slide", "notes"):
+            cell.source = set_formulas_aside(cell.source, formulas)
+        if slide in ("slide", "subslide"):
+            boundary = None
+        elif boundary and slide != "notes":
             cell.metadata["slideshow"], boundary = {"slide_type": boundary}, None
         cells.append(cell)
         if "static-figure" in tags:
@@ -69,9 +81,10 @@ def build(paths: list[Path], target: Path = TARGET) -> list[Path]:
     for path in paths:
         notebook = nbformat.read(path, as_version=4)
         name = title(notebook)
-        text, _ = exporter.from_notebook_node(prepare(notebook), {"metadata": {"name": name}})
+        formulas: list[str] = []
+        text, _ = exporter.from_notebook_node(prepare(notebook, formulas), {"metadata": {"name": name}})
         decks.append(target / f"{path.stem}.html")
-        decks[-1].write_text(text, encoding="utf-8", newline="\n")
+        decks[-1].write_text(put_formulas_back(text, formulas), encoding="utf-8", newline="\n")
         entries.append(f"<li><a href='{path.stem}.html'>{html.escape(name)}</a></li>")
     (target / "index.html").write_text(
         "<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'><title>Slides</title>"
@@ -96,13 +109,15 @@ MEASURE = """() => Reveal.getSlides().map((slide, number) => {
     }
     const sizes = [...slide.querySelectorAll('.block')].filter(b => b.innerText?.trim())
         .map(b => parseFloat(getComputedStyle(b.querySelector('pre') ?? b).fontSize));
+    const zooms = [...slide.querySelectorAll('.figure img')].map(image => image.clientWidth / image.naturalWidth);
     return {slide: `${h + 1}.${v + 1}`, heading: slide.innerText.slice(0, 40), problems: problems.slice(0, 3),
-            smallest: Math.min(99, ...sizes)};
+            smallest: Math.min(99, ...sizes), zoom: Math.min(9, ...zooms)};
 })"""
 
 
 def measure(page, deck: Path) -> list[dict]:
-    """For each slide of a deck: {slide, heading, problems: what runs off 1280x720, smallest: letters in pixels}."""
+    """For each slide of a deck: {slide, heading, problems: what runs off 1280x720, smallest: letters in pixels, zoom: of
+    the smallest figure}."""
     page.set_viewport_size({"width": 1280, "height": 720})
     page.goto(deck.as_uri())
     page.wait_for_function("() => window.Reveal?.isReady()")
@@ -120,7 +135,8 @@ def check(decks: list[Path]) -> int:
     with browse(executable) as page:
         for deck in decks:
             slides = measure(page, deck)
-            print(f"{deck.stem}: {len(slides)} slides, smallest letters {min(slide['smallest'] for slide in slides):.0f} px")
+            print(f"{deck.stem}: {len(slides)} slides, smallest letters {min(slide['smallest'] for slide in slides):.0f} px, "
+                  f"figures at {min(slide['zoom'] for slide in slides):.2f} times their size or more")
             for slide in slides:
                 if slide["problems"]:
                     bad += 1
@@ -133,7 +149,8 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="notebooks whose names begin so; all without")
     parser.add_argument("--check", action="store_true", help="look in a browser whether everything fits")
     given = parser.parse_args()
-    paths = [path for path in sorted(NOTEBOOKS.glob("*.ipynb")) if not given.names or path.name.startswith(tuple(given.names))]
+    wanted = tuple(given.names) or ("",)
+    paths = [path for path in sorted(NOTEBOOKS.glob("*.ipynb")) if path.name.startswith(wanted)]
     if not paths:
         print(f"no notebook begins with {', '.join(given.names)}")
         return 1

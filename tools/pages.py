@@ -91,13 +91,22 @@ def to_mathml(formula: str, display: bool = False) -> str:
     return convert(formula, display="block" if display else "inline")
 
 
-def formulas_to_mathml(markdown: str) -> str:
-    """Markdown with its formulas, in single or double dollars, as MathML; code stays as it is."""
+def set_formulas_aside(markdown: str, kept: list[str]) -> str:
+    """Markdown with a mark for each formula in single or double dollars, which joins ``kept`` as MathML; code stays as
+    it is. Most converters would not leave the formula's tags in one piece: see ``put_formulas_back``."""
     def replaced(match: re.Match) -> str:
         block, inline = match.groups()
-        return to_mathml(block.strip(), True) if block else to_mathml(inline) if inline else match.group()
+        if not block and not inline:
+            return match.group()
+        kept.append(to_mathml(block.strip(), True) if block else to_mathml(inline))
+        return f"\ue000{len(kept) - 1}\ue001"
 
     return FORMULA.sub(replaced, markdown)
+
+
+def put_formulas_back(text: str, kept: list[str]) -> str:
+    """The formulas in place of their marks."""
+    return re.sub("\ue000(\\d+)\ue001", lambda match: kept[int(match.group(1))], text)
 
 
 def question(source: str) -> tuple[str, list[str]] | None:

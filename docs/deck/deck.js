@@ -1,6 +1,7 @@
 // Deal the content of each notebook slide on pages of 1280x720. A block (a paragraph, a list, a cell's code, a figure)
 // that does not fit any more goes on to the next page; letters shrink only as far as can be read from the last row.
-const WIDTH = 1200, HEIGHT = 650, GAP = 14, SMALLEST = 16, LARGEST_ZOOM = 2;
+const WIDTH = 1200, HEIGHT = 650, GAP = 14, SMALLEST = 18, LARGEST_ZOOM = 2;
+const BESIDE = 90;                     // what a figure leaves for the running heading and one line below it
 const BLOCKS = ".jp-RenderedMarkdown > *, .jp-CodeCell .jp-InputArea-editor, .jp-RenderedText, .jp-RenderedImage, " +
     ".jp-RenderedHTML:not(.jp-RenderedMarkdown)";
 
@@ -30,7 +31,7 @@ function fitLetters(block) {
 
 function fitFigure(block) {
     const image = block.querySelector("img");
-    const zoom = Math.min(1.35, WIDTH / image.naturalWidth, (HEIGHT - 40) / image.naturalHeight);
+    const zoom = Math.min(1.35, WIDTH / image.naturalWidth, (HEIGHT - BESIDE) / image.naturalHeight);
     image.style.width = `${Math.round(zoom * image.naturalWidth)}px`;
 }
 
@@ -66,6 +67,31 @@ function splitList(block) {
     return parts;
 }
 
+// Code and printed text that are longer than a page, with the smallest letters, go on in a further block: after an empty
+// line in the lower half of the page if there is one, else after the last line that fits.
+function splitText(block) {
+    const pre = block.querySelector("pre");
+    if (!pre || block.offsetHeight <= HEIGHT) return [block];
+    block.classList.remove("tight");
+    const range = document.createRange(), texts = document.createTreeWalker(pre, NodeFilter.SHOW_TEXT), cuts = [];
+    range.setStart(pre, 0);
+    for (let read = "", text = texts.nextNode(); text; text = texts.nextNode())
+        for (const [offset, letter] of [...text.data].entries()) {
+            read += letter;
+            if (letter !== "\n") continue;
+            range.setEnd(text, offset + 1);
+            const height = range.getBoundingClientRect().height;
+            if (height < HEIGHT - 40) cuts.push({text, offset: offset + 1, good: read.endsWith("\n\n") && height > HEIGHT / 2});
+        }
+    const cut = cuts.findLast(each => each.good) ?? cuts.at(-1);
+    if (!cut) return [block];
+    range.setEnd(cut.text, cut.offset);
+    const head = block.cloneNode(true);
+    head.querySelector("pre").replaceChildren(range.extractContents());
+    block.before(head);
+    return [head, ...splitText(block)];
+}
+
 function deal(section) {
     const cellOf = new Map();
     let blocks = [...section.querySelectorAll(BLOCKS)].filter(block => !block.closest("aside.notes"));
@@ -77,7 +103,7 @@ function deal(section) {
         block.querySelectorAll(".anchor-link").forEach(link => link.remove());
         if (kind(block) === "figure") fitFigure(block); else fitLetters(block);
     }
-    blocks = blocks.flatMap(block => splitList(block).map(part => (cellOf.set(part, cellOf.get(block)), part)));
+    blocks = blocks.flatMap(block => splitList(block).flatMap(splitText).map(part => (cellOf.set(part, cellOf.get(block)), part)));
     blocks = blocks.filter(block => block.offsetHeight > 0);
 
     const pages = [[]];

@@ -28,6 +28,7 @@ html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
     "home_page_in_toc": True,
+    "navbar_persistent": [],                               # the search field in the side bar is enough
     "show_navbar_depth": 1,
     "show_toc_level": 2,
     "use_download_button": False,
