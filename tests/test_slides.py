@@ -57,7 +57,7 @@ def test_every_picture_of_a_deck_says_what_it_shows(decks):
     for deck in decks:
         tags = Tags(deck.read_text(encoding="utf-8")).found
         texts = [attributes.get("alt") or "" for tag, attributes in tags if tag == "img"]
-        assert all(len(text) >= 30 for text in texts), (deck.name, min(texts, key=len))
+        assert all(len(text) >= 20 for text in texts), (deck.name, min(texts, key=len))
 
 
 def test_a_class_sees_questions_and_pictures_but_no_plumbing():

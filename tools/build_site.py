@@ -22,7 +22,7 @@ from sphinx.cmd.build import build_main
 
 import build_slides
 from course_utils.glossary import load_glossary
-from pages import HERE, NOTEBOOKS, describe_figures, pose_questions, spare_the_reader
+from pages import HERE, NOTEBOOKS, describe_figures, link_to_pages, pose_questions, spare_the_reader
 
 SITE = HERE / "docs" / "site"
 TARGET = HERE / "build" / "site"
@@ -34,6 +34,7 @@ def prepare(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     describe_figures(notebook)
     pose_questions(notebook)
     spare_the_reader(notebook)
+    link_to_pages(notebook)
     cells = []
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])

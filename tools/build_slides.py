@@ -25,6 +25,7 @@ from pages import (
     HERE,
     NOTEBOOKS,
     describe_figures,
+    link_to_pages,
     pose_questions,
     put_formulas_back,
     set_formulas_aside,
@@ -44,6 +45,7 @@ def prepare(notebook: nbformat.NotebookNode, formulas: list[str]) -> nbformat.No
     describe_figures(notebook)
     pose_questions(notebook)
     spare_the_reader(notebook)
+    link_to_pages(notebook)
     cells, boundary = [], None
     for cell in notebook.cells:
         tags, slide = set(cell.metadata.get("tags", [])), cell.metadata.get("slideshow", {}).get("slide_type", "-")
@@ -135,7 +137,8 @@ def check(decks: list[Path]) -> int:
     with browse(executable) as page:
         for deck in decks:
             slides = measure(page, deck)
-            print(f"{deck.stem}: {len(slides)} slides, smallest letters {min(slide['smallest'] for slide in slides):.0f} px, "
+            letters = min(slide["smallest"] for slide in slides)
+            print(f"{deck.stem}: {len(slides)} slides, smallest letters {letters:.0f} px, "
                   f"figures at {min(slide['zoom'] for slide in slides):.2f} times their size or more")
             for slide in slides:
                 if slide["problems"]:

@@ -138,3 +138,12 @@ def spare_the_reader(notebook: nbformat.NotebookNode) -> None:
         for output in cell.get("outputs", []):
             if output.output_type == "stream":
                 output.text = re.sub(r" *\(You made no guess[^)]*\)", "", output.text)
+
+
+def link_to_pages(notebook: nbformat.NotebookNode) -> None:
+    """In tables that a cell shows, links to notebooks become links to their pages, in place; those in text are MyST's."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if "text/html" in output.get("data", {}):
+                output.data["text/html"] = re.sub(r"""(href=["'](?![a-z]+:)[^"'#]*)\.ipynb""", r"\1.html",
+                                                  output.data["text/html"])
