@@ -43,7 +43,11 @@ STORED = DATA_FOLDER / "cifar10_results.json"
 def crop(images: Tensor, generator: torch.Generator, padding: int = 4) -> Tensor:
     """Pad each image by mirroring and cut its old size out at its own random place."""
     n, size = len(images), images.shape[-1]
-    windows = functional.pad(images, (padding,) * 4, mode="reflect").unfold(2, size, 1).unfold(3, size, 1)
+    # Mirrored by index: functional.pad's "reflect" is several times slower on a CPU.
+    mirrored = torch.arange(-padding, size + padding, device=images.device).abs()
+    mirrored = torch.where(mirrored < size, mirrored, 2 * (size - 1) - mirrored)
+    padded = images.index_select(2, mirrored).index_select(3, mirrored)
+    windows = padded.unfold(2, size, 1).unfold(3, size, 1)
     y, x = torch.randint(2 * padding + 1, (2, n), generator=generator, device=images.device)
     return windows[torch.arange(n, device=images.device), :, y, x]
 
@@ -116,7 +120,7 @@ def make_resnet(width: int = 32, depth: int = 1, outputs: int = 10, whitening: b
     Each stage is a convolution and a residual block of ``depth`` convolutions; the later two halve the image first.
     With ``whitening`` the first layer is fixed; ``whiten`` sets it.
     """
-    patches = 2 * 24
+    patches = 2 * 12
     first = nn.Conv2d(3, patches, 4, stride=2, padding=1, bias=False)
     first.weight.requires_grad_(not whitening)
     layers: list[nn.Module] = [first] if whitening else [first, nn.BatchNorm2d(patches), nn.ReLU()]
@@ -167,8 +171,8 @@ class Recipe(Config):
 
 
 BASELINE = Recipe(network="plain", width=8, optimizer="sgd", learning_rate=0.02, batch_size=256, standardise=False)
-FAST = Recipe(optimizer="sgd", momentum=0.9, nesterov=True, learning_rate=0.3, batch_size=256, weight_decay=5e-4,
-              schedule="one_cycle", augment=crop_flip, label_smoothing=0.1, width=32, depth=1, whitening=True,
+FAST = Recipe(optimizer="sgd", momentum=0.9, nesterov=True, learning_rate=0.2, batch_size=256, weight_decay=5e-4,
+              schedule="one_cycle", warmup=0.2, augment=crop_flip, label_smoothing=0.1, width=32, depth=1, whitening=True,
               averaging=0.98, test_flip=True)
 STRONG = FAST.replace(width=80, depth=2, augment=crop_flip_cutout)
 RECIPES = {"baseline": BASELINE, "fast": FAST, "strong": STRONG}
