@@ -99,11 +99,14 @@ KNOWN = """
 import asyncio, hashlib, html, ipywidgets, json, re
 from course_utils.labs import Lab
 course_labs = [each for each in ipywidgets.widgets.widget._instances.values() if isinstance(each, Lab)]
-course_errors = []
+course_errors, course_loops = [], set()
 for each in course_labs:
     each.status.observe(lambda change: course_errors.extend(re.findall(r"\\w*Error: .*", change.new)), "value")
 def course_known(number):
-    lab, tasks = course_labs[number], [task.get_coro().__name__ for task in asyncio.all_tasks()]
+    lab = course_labs[number]
+    # JupyterLab talks to widgets through a shell of their own, with its own thread and event loop.
+    course_loops.update(each.task.get_loop() for each in course_labs if each.task is not None)
+    tasks = [task.get_coro().__name__ for loop in course_loops for task in asyncio.all_tasks(loop)]
     sliders = [each.options[each.index][0] if hasattr(each, "index") else f"{each.value}" for each in lab.controls.values()
                if not isinstance(each, ipywidgets.Dropdown)]
     choices = [each.label for each in lab.controls.values() if isinstance(each, ipywidgets.Dropdown)]
