@@ -24,7 +24,8 @@ def no_earlier_tries():
 @pytest.fixture(scope="module")
 def bank():
     """A made-up table: best at the second rate, the third batch size, no dropout, whatever the decay."""
-    axes = {"learning_rate": (0.001, 0.01, 0.1), "batch_size": (32, 64, 128), "dropout": (0.0, 0.5), "weight_decay": (0.1, 1.0)}
+    axes = {"learning_rate": (0.001, 0.01, 0.1), "batch_size": (32, 64, 128),
+            "dropout": (0.0, 0.5), "weight_decay": (0.1, 1.0)}
     a, b, c, _, seed, epoch = np.indices((3, 3, 2, 2, 2, 4))
     score = 0.9 - 0.1 * abs(a - 1) - 0.02 * abs(b - 2) - 0.05 * c + 0.004 * seed - 0.1 / (1 + epoch)
     values = {"val_accuracy": score.astype(np.float32)}

@@ -270,7 +270,8 @@ def race_lab(bank: Any, samplers: Mapping[str, Callable[[int], Any]], landscape:
         return int(np.ravel_multi_index(entry, shape)), float(score)
 
     controls = {"first": choice("first", names, names[0]), "second": choice("second", names, names[1]),
-                "start": slider("start", list(range(10)), 0), "trials": slider("trials", list(range(1, trials + 1)), min(10, trials)),
+                "start": slider("start", list(range(10)), 0),
+                "trials": slider("trials", list(range(1, trials + 1)), min(10, trials)),
                 "landscape": choice("landscape", ["hidden", "shown"], "hidden"),
                 **{name: slider(f"your {name}", list(levels), list(levels)[0]) for name, levels in axes.items()}}
     return TurnLab(controls, run, draw, describe, size=(10.4, 4.0), hand=hand, button="Try mine", turn=turn)
