@@ -1,11 +1,12 @@
 """Every notebook in a real JupyterLab, every lab driven: judged by what a person would see and what the kernel has.
 
-Only the cells that a lab needs are run (tags ``setup``, ``predict``, ``static-figure``, ``lab``), for nbval runs the rest;
-of notebook 00 all are. Latencies are printed, not asserted: they belong to the machine.
+Only the cells that a lab needs are run (tags ``setup``, ``static-figure``, ``lab``, and what they read), for nbval runs
+the rest; of notebook 00 all are. Latencies are printed, not asserted: they belong to the machine.
 """
 
 from __future__ import annotations
 
+import symtable
 import time
 from itertools import cycle, islice
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 from nbconvert import HTMLExporter
 from nbformat.v4 import new_code_cell
 
@@ -22,10 +24,10 @@ from browser import KNOWN, Lab, Notebook, jupyterlab  # noqa: F401  (jupyterlab 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-NEEDED = {"setup", "predict", "static-figure", "lab"}
+NEEDED = {"setup", "static-figure", "lab"}
 MOVES = 10                                                 # at least, behind each lab's latencies
 
-# What a lab's cells expect from cells that only nbval runs, in small.
+# What a lab's cells read from cells that take long, in small.
 PREPARED = {
     "07_mnist_case_study": "searched = treated = fit([PATIENT.replace(epochs=1, seed=seed) for seed in range(2)], mnist)",
 }
@@ -35,13 +37,36 @@ def tags(cell: nbformat.NotebookNode) -> set[str]:
     return set(cell.metadata.get("tags", []))
 
 
+def names(source: str) -> tuple[set[str], set[str]]:
+    """(names that a cell's code binds for later cells, names that it reads from earlier ones)."""
+    top = symtable.symtable(TransformerManager().transform_cell(source), "cell", "exec")
+    bound = {each.get_name() for each in top.get_symbols()
+             if each.is_assigned() or each.is_imported() or each.is_namespace()}
+    read, tables = {each.get_name() for each in top.get_symbols() if each.is_referenced()}, top.get_children()
+    while tables:
+        table = tables.pop()
+        read |= {each.get_name() for each in table.get_symbols() if each.is_global()}
+        tables += table.get_children()
+    return bound, read - bound
+
+
 def needed_cells(path: Path) -> list[nbformat.NotebookNode]:
-    """The cells that the labs need, without outputs, and what is prepared for them after the set-up."""
-    cells = [cell for cell in nbformat.read(path, as_version=4).cells if tags(cell) & NEEDED]
-    if path.stem in PREPARED:
-        last = max(index for index, cell in enumerate(cells) if "setup" in tags(cell))
-        cells.insert(last + 1, new_code_cell(PREPARED[path.stem]))
-    return cells
+    """The cells of the labs and those that bind what they read, without outputs; and what is prepared for them."""
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    prepared = PREPARED.get(path.stem, "")
+    kept = {index for index, cell in enumerate(cells) if tags(cell) & NEEDED}
+    waiting = sorted(kept)
+    while waiting:
+        index = waiting.pop()
+        for name in names(cells[index].source)[1] - names(prepared)[0]:
+            binding = [before for before in range(index) if name in names(cells[before].source)[0]]
+            if binding and binding[-1] not in kept:
+                kept.add(binding[-1])
+                waiting.append(binding[-1])
+    found = [cells[index] for index in sorted(kept)]
+    if prepared:
+        found.insert(sum("setup" in tags(cell) for cell in found), new_code_cell(prepared))
+    return found
 
 
 def opened(jupyterlab, path: Path) -> Notebook:  # noqa: F811
