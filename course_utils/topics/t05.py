@@ -35,15 +35,16 @@ def plot_bank(landscape: np.ndarray, axes: Mapping[str, Sequence[float]], ax, lo
     (first, values), (second, _), (third, levels), (fourth, _) = axes.items()
     a, b, c, d = landscape.shape
     picture = landscape.transpose(2, 3, 0, 1).reshape(c * d, a * b)
-    low = np.nanmedian(landscape) if low is None else low
-    image = ax.imshow(picture, origin="lower", aspect="auto", interpolation="nearest", vmin=low, vmax=np.nanmax(landscape))
+    low, high = (np.nanmedian(landscape), np.nanmax(landscape)) if low is None else (low, np.nanmax(landscape, initial=low))
+    image = ax.imshow(picture, origin="lower", aspect="auto", interpolation="nearest", vmin=low, vmax=high)
     for edge in range(1, a):
         ax.axvline(edge * b - 0.5, color="white", linewidth=1)
     for edge in range(1, c):
         ax.axhline(edge * d - 0.5, color="white", linewidth=1)
     ax.set(xlabel=f"{_words(first)} (within a block: {_words(second)})",
-           ylabel=f"{_words(third)}\n(within: {_words(fourth)})")
-    ax.set_xticks([block * b + (b - 1) / 2 for block in range(a)], [f"{value:.1g}" for value in values], fontsize=8)
+           ylabel=f"{_words(third)} (within: {_words(fourth)})")
+    named = range(0, a, 2) if a > 6 else range(a)          # more would run into one another
+    ax.set_xticks([block * b + (b - 1) / 2 for block in named], [f"{values[block]:.2g}" for block in named])
     ax.set_yticks([block * d + (d - 1) / 2 for block in range(c)], [f"{value:g}" for value in levels])
     ax.grid(visible=False)
     return image
@@ -204,7 +205,7 @@ def gp_lab(train_at: Callable[[float, int], float], gp: Callable, expected_impro
         return line.replace("%", " %")
 
     rates = [float(f"{10**x:.3g}") for x in at]
-    controls = {"trials": slider("trials", list(range(1, steps + 1)), 1),
+    controls = {"trials": slider("trials", list(range(1, steps + 1)), min(5, steps)),
                 "choose by": choice("choose by", list(ACQUISITIONS), ACQUISITIONS[0]),
                 "length": slider("length scale (decades)", [0.2, 0.4, 0.6, 0.8, 1.2, 2.0], 0.6),
                 "truth": choice("truth", ["hidden", "shown"], "hidden"),
