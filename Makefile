@@ -28,7 +28,7 @@ help:
 $(VENV)/course.stamp: requirements.txt pyproject.toml
 	$(SET_UP)
 
-$(VENV)/tests.stamp: requirements.txt requirements-test.txt pyproject.toml $(CONSTRAINTS)
+$(VENV)/tests.stamp: requirements.txt requirements-site.txt requirements-test.txt pyproject.toml $(CONSTRAINTS)
 	$(SET_UP) --tests
 
 setup: $(VENV)/course.stamp

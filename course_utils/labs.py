@@ -84,7 +84,8 @@ class Lab(widgets.VBox):
     def stop(self) -> None:
         """Leave the training in flight where it is."""
         if self.task is not None and not self.task.done():
-            self.task.cancel()
+            # JupyterLab hands a widget's messages to a thread of its own: the task may live in another one's loop.
+            self.task.get_loop().call_soon_threadsafe(self.task.cancel)
             self.remove_class("course-lab-busy")
             self._say("stopped")
         self.task = None
@@ -105,33 +106,36 @@ class Lab(widgets.VBox):
         self._keep()
         for result in self.run(self.values):
             self.result = result
-        self._finish()
+        self._finish(self.result)
 
     def static(self) -> Image:
         """The picture as it is now, as an image that needs no kernel: for the page, and for paper."""
-        return Image(self.picture.value, alt=self.status.value)
+        return Image(self.picture.value, alt=self._text)
 
     async def _train(self) -> None:
         self._keep()
         self._say("training ...")
-        drawn = breath = time.perf_counter()
-        first = True
+        draw_at, breathe_at = 0.0, time.perf_counter() + BREATH_SECONDS
+        task = asyncio.current_task()
         try:
             for result in self.run(self.values):
+                if self.task is not task:                  # a newer run has taken over, perhaps in another thread
+                    return
                 self.result = result
-                now = time.perf_counter()
-                if first or now - drawn > REDRAW_SECONDS:
-                    self._draw()
-                    first, drawn = False, time.perf_counter()
-                if now - breath > BREATH_SECONDS:
+                start = time.perf_counter()
+                if start > draw_at:
+                    self._draw(result)
+                    now = time.perf_counter()
+                    draw_at = now + max(REDRAW_SECONDS, 2 * (now - start))
+                if time.perf_counter() > breathe_at:
                     await asyncio.sleep(0)                 # here a new value arrives, and cancels us
-                    breath = time.perf_counter()
-            self._finish()
+                    breathe_at = time.perf_counter() + BREATH_SECONDS
+            self._finish(result)
         except Exception as error:                         # a task's error is otherwise only seen in the server's log
             self._say(f"{type(error).__name__}: {error}")
             raise
         finally:
-            if self.task is asyncio.current_task():        # not when a newer run has taken over
+            if self.task is task:                          # not when a newer run has taken over
                 self.remove_class("course-lab-busy")
 
     def _keep(self) -> None:
@@ -139,19 +143,20 @@ class Lab(widgets.VBox):
             self.earlier = [*self.earlier, self.result][-KEPT_RUNS:]
         self.result = None
 
-    def _finish(self) -> None:
-        self._draw()
+    def _finish(self, result: Any) -> None:
+        self._draw(result)
         if self.finished is not None:
-            self.finished(self.values, self.result)
+            self.finished(self.values, result)
 
-    def _draw(self) -> None:
+    def _draw(self, result: Any) -> None:
         figure, axes = new_figure(self._columns, self._rows, size=self._size)
-        self.draw(figure, axes, self.result, self.earlier)
+        self.draw(figure, axes, result, self.earlier)
         caption(figure, ", ".join(f"{control.description} {_shown(control)}" for control in self.controls.values()))
         self.picture.value = to_png(figure)
-        self._say(self.describe(self.result))
+        self._say(self.describe(result))
 
     def _say(self, text: str) -> None:
+        self._text = text
         self.status.value = f"<span role='status' aria-live='polite'>{html.escape(text)}</span>"
 
 

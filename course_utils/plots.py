@@ -223,6 +223,6 @@ def draw_training(figure: Figure, axes: np.ndarray, history: History, earlier: S
     if history.diverged.any():
         first = np.isfinite(history.val_loss).sum(1)[history.diverged].min() + 1
         axes.flat[0].text(0.5, 0.5, f"{history.diverged.sum()} of {len(history)} diverged at epoch {first}",
-                          transform=axes.flat[0].transAxes, ha="center", color=COLOURS[1])
+                          transform=axes.flat[0].transAxes, ha="center", color="black")
     elif np.nanmin(history.val_loss) > 3:
         axes.flat[0].text(0.5, 0.5, "loss above 3", transform=axes.flat[0].transAxes, ha="center", color=GREY)

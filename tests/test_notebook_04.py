@@ -243,7 +243,7 @@ def test_the_lab_names_each_outcome_and_draws_what_diverged(mnist):
                  replace(mnist, train=mnist.train.first(100)), keep_models=False)
     before = lab.picture.value
     lab.result = broken
-    lab._draw()
+    lab._draw(lab.result)
     assert lab.picture.value != before and "diverged" in lab.status.value
 
 

@@ -27,7 +27,7 @@ needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="there is n
 @pytest.fixture
 def house(tmp_path):
     """A folder with what make looks at, all set up a while ago."""
-    for name in ("Makefile", "requirements.txt", "requirements-test.txt", "pyproject.toml"):
+    for name in ("Makefile", "requirements.txt", "requirements-site.txt", "requirements-test.txt", "pyproject.toml"):
         shutil.copy(HERE / name, tmp_path)
         os.utime(tmp_path / name, (1e9, 1e9))
     for venv in (".venv", ".venv-python3.12"):
@@ -46,7 +46,7 @@ def plan(house, *arguments):
 
 
 @needs_make
-@pytest.mark.parametrize("target", ["lab", "test", "check", "notebooks", "case-study", "bench"])
+@pytest.mark.parametrize("target", ["lab", "test", "check", "notebooks", "case-study", "slides", "site", "bank", "bench"])
 def test_a_second_call_sets_nothing_up(house, target):
     assert "set_up.py" not in plan(house, target)
 
@@ -54,6 +54,7 @@ def test_a_second_call_sets_nothing_up(house, target):
 @needs_make
 @pytest.mark.parametrize(("changed", "lab", "test"), [
     ("requirements.txt", True, True), ("pyproject.toml", True, True), ("requirements-test.txt", False, True),
+    ("requirements-site.txt", False, True),
 ])
 def test_a_changed_requirement_sets_up_again(house, changed, lab, test):
     later = time.time() + 10
@@ -90,10 +91,11 @@ def test_constraints_and_names_are_handed_on(house):
 
 def requirements(name):
     lines = ((HERE / name).read_text(encoding="utf-8")).splitlines()
-    return [Requirement(line) for line in (line.split("#")[0].strip() for line in lines) if line]
+    lines = [line.split("#")[0].strip() for line in lines]
+    return [Requirement(line) for line in lines if line and not line.startswith("-r ")]
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-test.txt"])
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-site.txt", "requirements-test.txt"])
 def test_requirements_are_ranges_that_hold_here_and_for_the_constraints(name):
     pins = {pin.name.lower(): next(iter(pin.specifier)).version for pin in requirements("tests/constraints.txt")}
     for requirement in requirements(name):
