@@ -187,13 +187,13 @@ def plot_confusion(counts: np.ndarray, ax: Axes | None = None) -> Axes:
 
 
 def plot_images(images: Tensor, titles: Sequence[str] | None = None, columns: int = 8) -> Figure:
-    """Images [n, 1, h, w] in a grid, each with a short title; returns the pyplot figure."""
+    """Images [n, 1 or 3, h, w] in a grid, each with a short title; returns the pyplot figure."""
     rows = -(-len(images) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(0.85 * columns, (1.15 if titles else 0.85) * rows), squeeze=False)
     for number, ax in enumerate(axes.flat):
         ax.axis("off")
         if number < len(images):
-            ax.imshow(images[number].squeeze(0).cpu(), cmap="gray_r", vmin=0, vmax=1)
+            ax.imshow(images[number].movedim(0, -1).squeeze(-1).cpu(), cmap="gray_r", vmin=0, vmax=1)
             if titles:
                 ax.set_title(titles[number], fontsize=8.5, fontweight="normal", loc="center")
     return figure
