@@ -124,7 +124,10 @@ class Bank:
         return ask
 
     def cost(self, config: Mapping[str, float] | object, epochs: int | None = None) -> float:
-        """Seconds that so many epochs of this configuration took when the bank was built (mean over the seeds)."""
+        """Seconds that so many epochs of this configuration took when the bank was built (mean over the seeds).
+
+        A stack's time in equal shares, on whatever machine it was: count epochs to compare searches.
+        """
         whole = float(self._values["seconds"][self.index(config)].mean())
         return whole * (self._epoch(epochs, "val_loss") + 1) / self.epochs
 

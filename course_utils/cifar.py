@@ -96,7 +96,7 @@ def _split(images: np.ndarray, labels: np.ndarray) -> Split:
 
 
 def _read_batches(folder: Path) -> dict[str, np.ndarray]:
-    from torchvision.datasets import CIFAR10            # slow to import; knows the official checksums
+    from torchvision.datasets import CIFAR10  # slow to import; knows the official checksums
 
     restore = f"Delete the folder {folder.name} and call load_cifar10(download=True)."
     arrays: dict[str, np.ndarray] = {}
@@ -205,7 +205,8 @@ def _decode(path: Path) -> np.ndarray:
         raise ValueError(f"{path.parent.name}/{path.name} cannot be decoded: it is damaged, or no image. "
                          "Unpack the archive again.") from error
     if pixels.shape != (32, 32, 3):
-        raise ValueError(f"{path.parent.name}/{path.name} has {pixels.shape[1]}x{pixels.shape[0]} pixels, CIFAR-10 has 32x32.")
+        raise ValueError(f"{path.parent.name}/{path.name} has {pixels.shape[1]}x{pixels.shape[0]} pixels, "
+                         "CIFAR-10 has 32x32.")
     return pixels.transpose(2, 0, 1)
 
 

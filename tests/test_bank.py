@@ -183,21 +183,24 @@ def test_a_killed_build_goes_on_where_it_was(tmp_path):
     assert {chunk: chunk.stat().st_mtime_ns for chunk in before} == before     # what was finished is not trained again
     bank = load_bank(tmp_path / "bank.npz")
     assert (bank.shape, bank.seeds, bank.epochs) == ((2, 2, 2, 2), (0, 1), 3)
-    assert retrain(bank, load_mnist(subset=500, image_size=7, device="cpu"), count=6) < 0.02
+    assert retrain(bank, load_mnist(subset=500, image_size=7, device="cpu"), count=6, dropout=True) < 0.02
     assert "32 runs of 3 epochs" in text
 
 
-def retrain(bank, dataset, count: int) -> float:
-    """Train a random sample of entries anew; returns the median, over entries, of how far their accuracies lie apart."""
+def retrain(bank, dataset, count: int, dropout: bool) -> float:
+    """Train a random sample of entries anew; the mean absolute difference of validation accuracy over the first epochs.
+
+    Where the learning rate is not too high: there, a rounding error grows into another run.
+    """
     rng = np.random.default_rng()
-    points = [point for point in grid(bank.axes) if bank.lookup(point, 1, bank.seeds[0]) > 0.2]
-    chosen = [points[at] for at in rng.choice(len(points), count, replace=False)]
+    points = [point for point in grid(bank.axes) if point["learning_rate"] < 0.007 and (dropout or point["dropout"] == 0)]
+    chosen = [points[at] for at in rng.choice(len(points), min(count, len(points)), replace=False)]
     seed = int(rng.choice(bank.seeds))
     epochs = min(3, bank.epochs)                           # no schedule: a short run is the beginning of a long one
     configs = [Config(**bank.about["fixed"], **point, epochs=epochs, seed=seed) for point in chosen]
     history = fit(configs, dataset, progress=False)
     stored = np.array([bank.curve(point, seed)[:epochs] for point in chosen])
-    return float(np.median(np.abs(np.nan_to_num(history.val_accuracy, nan=0.1) - stored).mean(1)))
+    return float(np.abs(history.val_accuracy - stored).mean())
 
 
 # ---- the bundled bank -----------------------------------------------------------------------------------------------
@@ -218,9 +221,10 @@ def test_the_bundled_bank_is_what_it_says():
 
 
 @pytest.mark.slow
-def test_entries_trained_anew_are_found_as_stored():
-    """Dropout and rounding differ with the neighbours in the stack, so a curve returns up to a small difference."""
-    assert retrain(load_bank(), load_mnist(device="cpu"), count=12) < 0.02
+@pytest.mark.parametrize(("dropout", "difference"), [(False, 0.003), (True, 0.012)])
+def test_entries_trained_anew_are_found_as_stored(dropout, difference):
+    """Without dropout, up to rounding. With it the masks depend on the neighbours in the stack: a curve returns nearly."""
+    assert retrain(load_bank(), load_mnist(device="cpu"), 12, dropout) < difference
 
 
 def test_the_bank_is_kept_as_json_can_say_it():

@@ -25,8 +25,8 @@ def text(value: str) -> bytes:
 def as_batch(images: np.ndarray, labels: list[int]) -> bytes:
     """A batch as Python 2 pickled the official ones, opcode by opcode: {labels, data}."""
     array = (b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85" + text("b") + b"\x87R("
-             + b"K\x01K" + bytes([len(images)]) + b"M" + struct.pack("<H", cifar.PIXELS) + b"\x86cnumpy\ndtype\n" + text("u1")
-             + b"K\x00K\x01\x87R(K\x03" + text("|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
+             + b"K\x01K" + bytes([len(images)]) + b"M" + struct.pack("<H", cifar.PIXELS) + b"\x86cnumpy\ndtype\n"
+             + text("u1") + b"K\x00K\x01\x87R(K\x03" + text("|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
              + b"T" + struct.pack("<I", images.size) + images.tobytes() + b"tb")
     numbers = b"](" + b"".join(b"K" + bytes([label]) for label in labels) + b"e"
     return b"\x80\x02}(" + text("labels") + numbers + text("data") + array + b"u."

@@ -11,7 +11,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,12 +24,14 @@ from torch.nn.utils import parameters_to_vector
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..augment import random_flip
-from ..checks import Result, check
+from ..checks import Result, _holds, check
 from ..config import Config
 from ..data import DATA_FOLDER, Dataset, Split
-from ..evidence import Estimate, mean_interval
+from ..evidence import mean_interval
 from ..history import History, TrainedWeights
+from ..labs import Lab, Values, choice, slider
 from ..models import make_cnn
+from ..plots import GREY, Figure
 from ..schedules import make_schedule
 from ..training import make_optimizer
 
@@ -172,10 +174,31 @@ class Recipe(Config):
 
 BASELINE = Recipe(network="plain", width=8, optimizer="sgd", learning_rate=0.02, batch_size=256, standardise=False)
 FAST = Recipe(optimizer="sgd", momentum=0.9, nesterov=True, learning_rate=0.2, batch_size=256, weight_decay=5e-4,
-              schedule="one_cycle", warmup=0.2, augment=crop_flip, label_smoothing=0.1, width=32, depth=1, whitening=True,
-              averaging=0.98, test_flip=True)
-STRONG = FAST.replace(width=80, depth=2, augment=crop_flip_cutout)
+              schedule="one_cycle", warmup=0.2, augment=crop_flip, label_smoothing=0.1, width=28, depth=1, epochs=9,
+              whitening=True, averaging=0.98, test_flip=True)
+STRONG = FAST.replace(epochs=MOST_EPOCHS, width=80, depth=2, augment=crop_flip_cutout)
 RECIPES = {"baseline": BASELINE, "fast": FAST, "strong": STRONG}
+
+
+def sized(recipe: Recipe, dataset: Dataset, epochs: int = MOST_EPOCHS) -> Recipe:
+    """The recipe itself for CIFAR-10; for the rehearsal on digits a narrower network, a smaller batch, four epochs."""
+    if not is_rehearsal(dataset):
+        return recipe.replace(epochs=min(epochs, recipe.epochs))
+    return recipe.replace(epochs=4, batch_size=50, width=8 if recipe.network == "plain" else 12, depth=1,
+                          averaging=recipe.averaging and 0.9)
+
+
+LEVERS: dict[str, dict] = {
+    "standardised inputs": {"standardise": True},
+    "momentum": {"momentum": 0.9, "nesterov": True},
+    "residual network": {"network": "residual", "width": 28},
+    "one-cycle, higher peak": {"schedule": "one_cycle", "learning_rate": 0.2, "warmup": 0.2},
+    "weight decay": {"weight_decay": 5e-4},
+    "whitening first layer": {"whitening": True},
+    "crop and flip": {"augment": crop_flip},
+    "label smoothing": {"label_smoothing": 0.1},
+    "averaged weights, flip at test": {"averaging": 0.98, "test_flip": True},
+}
 
 
 def best_precision(device: torch.device | str = "cpu") -> torch.dtype:
@@ -364,3 +387,201 @@ def _write_json(path: Path, content: object) -> None:
         os.replace(unfinished, path)
     finally:
         Path(unfinished).unlink(missing_ok=True)
+
+
+def load_stored(path: Path = STORED) -> dict[str, dict]:
+    """The measured results that come with the course: {name: what was measured, on what}. Empty where there are none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def stored_table(results: dict[str, dict]) -> list[dict]:
+    """Rows for a table: each result with its accuracy (interval over seeds from two on), seconds and processor."""
+    rows = []
+    for name, result in results.items():
+        values = result["val_accuracy"]
+        shown = str(mean_interval(values, "%")) if len(values) > 1 else f"{values[0]:.1%} (one seed: no interval)"
+        rows.append({"recipe": name, "validation accuracy": shown, "epochs": max(result["epochs"]),
+                     "seconds": round(float(np.mean(result["seconds"]))), "parameters": result["parameters"],
+                     "processor": f"{result['processor']}, {result['threads']} threads", "measured": result["measured"],
+                     "note": result["note"]})
+    return rows
+
+
+# ---- pictures and the lab -----------------------------------------------------------------------------------------------
+
+BANNER = "REHEARSAL on digits in CIFAR's shape: no CIFAR-10 here. load_cifar10(download=True) gets it."
+
+
+def is_rehearsal(dataset: Dataset) -> bool:
+    """Whether this is the digits standing in for photographs."""
+    return not dataset.name.startswith("CIFAR-10")
+
+
+def mark(figure: Figure, dataset: Dataset) -> None:
+    """Say at the head of a figure what it shows: the source of the images, or that this is a rehearsal."""
+    shown = BANNER if is_rehearsal(dataset) else dataset.name
+    figure.suptitle(shown, fontsize=8, color="black" if is_rehearsal(dataset) else GREY)
+
+
+def augmentation_lab(dataset: Dataset, count: int = 12) -> Lab:
+    """Look at what an augmentation does: crop, flip and cutout, each with its strength, on the same images.
+
+    Above the images as they are, below one throw of the dice.
+    """
+    images = dataset.train.images[:count].cpu()
+
+    def run(values: Values) -> Iterator[Tensor]:
+        generator, changed = torch.Generator().manual_seed(values["throw"]), images
+        if values["crop"]:
+            changed = crop(changed, generator, values["crop"])
+        if values["flip"] == "yes":
+            changed = random_flip(changed, generator)
+        if values["cutout"]:
+            changed = cutout(changed, generator, values["cutout"])
+        yield changed
+
+    def draw(figure: Figure, axes: np.ndarray, changed: Tensor, _: object) -> None:
+        titles = "as they are", "as the network sees them"
+        for ax, pictures, title in zip(axes[:, 0], (images, changed), titles, strict=True):
+            ax.imshow(torch.cat(list(pictures.permute(0, 2, 3, 1)), 1).numpy(), interpolation="nearest")
+            ax.set_title(title)
+            ax.set_axis_off()
+        if is_rehearsal(dataset):
+            figure.text(0.01, 0.01, "rehearsal: digits, not CIFAR-10", fontsize=8, color="black")
+
+    def describe(changed: Tensor) -> str:
+        return f"{(changed != images).float().mean():.0%} of all pixels differ from the original."
+
+    controls = {"crop": slider("crop", [0, 1, 2, 4, 6, 8, 12], 4), "flip": choice("flip", ["yes", "no"], "yes"),
+                "cutout": slider("cutout", [0, 4, 8, 12, 16, 24, 32], 8), "throw": slider("throw", list(range(10)), 0)}
+    return Lab(controls, run, draw, describe, columns=1, rows=2, size=(8.0, 3.0))
+
+
+# ---- exercises ----------------------------------------------------------------------------------------------------------
+
+
+def check_statistics(mean: object, deviation: object, dataset: Dataset) -> Result:
+    """Exercise 9.1: mean and standard deviation [3] of each channel, over all training images and pixels."""
+    images = dataset.train.images
+
+    def close(value: object, right: Tensor) -> bool:
+        return np.allclose(np.asarray(value, float).ravel(), right.cpu().numpy(), atol=2e-3)
+
+    return check("09.1", [
+        (lambda: np.size(np.asarray(mean, float)) == 3 and np.size(np.asarray(deviation, float)) == 3,
+         "three numbers each are wanted: one for each channel."),
+        (lambda: close(mean, images.mean((0, 2, 3))), "the means are not those of the training images."),
+        (lambda: close(deviation, images.std((0, 2, 3))), "the means are right, the deviations are not."),
+    ], hints=["images are [image, channel, row, column]: which of the four should remain?",
+              "Tensor.mean and Tensor.std take several dimensions at once.", "dataset.train.images.std((0, 2, 3))"])
+
+
+def check_flip(flip: object) -> Result:
+    """Exercise 9.2: a function (images, generator) -> images that mirrors each image by itself, half of them."""
+    images = torch.rand(400, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    mirror = images.flip(-1)
+
+    def flipped(seed: int = 1) -> Tensor:
+        return flip(images.clone(), torch.Generator().manual_seed(seed))
+
+    def which() -> Tensor:
+        return (flipped() == mirror).flatten(1).all(1)
+
+    return check("09.2", [
+        (callable(flip), "`flip` should be a function of (images, generator)."),
+        (lambda: flipped().shape == images.shape, "the images should come back in the shape in which they went in."),
+        (lambda: ((flipped() == images).flatten(1).all(1) | which()).all(),
+         "each image should come back as it was, or mirrored left to right."),
+        (lambda: 140 <= which().sum() <= 260, "about half of the images should be mirrored, each by its own throw."),
+        (lambda: torch.equal(flipped(), flipped()) and not torch.equal(flipped(), flipped(2)),
+         "the throws should come from the generator that is passed in."),
+    ], hints=["one random number for each image, not one for the batch.",
+              "torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5 is a coin for each image.",
+              "torch.where(coins, images.flip(-1), images)"])
+
+
+def check_test_flip(predict: object) -> Result:
+    """Exercise 9.3: a function (model, images) -> logits, averaged over each image and its mirror image."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 10))
+    images = torch.rand(5, 3, 8, 8)
+    with torch.no_grad():
+        plain, other = model(images), model(images.flip(-1))
+
+    def answer() -> Tensor:
+        return predict(model, images).detach()
+
+    return check("09.3", [
+        (callable(predict), "`predict_with_flip` should be a function of (model, images)."),
+        (lambda: answer().shape == (5, 10), "logits [image, class] are wanted."),
+        (lambda: not torch.allclose(answer(), plain), "that is the model's answer to the images as they are, only."),
+        (lambda: torch.allclose(answer(), (plain + other) / 2, atol=1e-5), "that is not the mean of the two answers."),
+    ], hints=["ask the model twice.", "the last dimension is the column: images.flip(-1).",
+              "(model(images) + model(images.flip(-1))) / 2"])
+
+
+def check_challenge(history: object, dataset: Dataset, name: str = "", leaderboard: Path | None = LEADERBOARD) -> Result:
+    """Exercise 9.4: 80 % on CIFAR-10's validation images in at most ten epochs. Trains nothing: it reads your History.
+
+    An accepted attempt enters the leaderboard under ``name``, whether it reaches the goal or not. On the digits this is a
+    rehearsal: the same rules, a goal of 90 %, and no entry.
+    """
+    rehearsal = is_rehearsal(dataset)
+    goal = 0.9 if rehearsal else 0.8
+    rules = [
+        (isinstance(history, History), "hand over what train_recipe(...) or fit(...) returned."),
+        (lambda: max(config.epochs for config in history.configs) <= MOST_EPOCHS
+         and np.isfinite(history.val_loss).sum(1).max() <= MOST_EPOCHS, "more than ten epochs: the rule is ten at most."),
+        (lambda: len(dataset.val) == history.val_correct.shape[1],
+         "this history was not judged on the validation images of this dataset."),
+        (lambda: not _shared(dataset.val, dataset.test),
+         "the validation images are test images: what is tuned on the test split says nothing any more."),
+        (lambda: not _shared(dataset.val, dataset.train),
+         "validation images are among the training images: the network has seen the answers."),
+        (lambda: _consistent(history), "its curves do not agree with its answers to the validation images."),
+    ]
+    reached = float(history.val_correct.mean()) if isinstance(history, History) else 0.0
+    accepted = all(_holds(rule) for rule, _ in rules)
+    if rehearsal and accepted and reached >= goal:           # not by check(), which would note the exercise as passed
+        return Result("09.4", True, f"{reached:.1%}: your code works. This was a rehearsal on digits; the challenge itself "
+                                    "needs CIFAR-10.")
+    result = check("09.4", [
+        *rules, (lambda: reached >= goal, f"{reached:.1%} so far; the goal is {goal:.0%}."),
+    ], hints=["the first lever is the schedule: more peak, then down to nothing (one_cycle). Is the input standardised?",
+              "then the network: residual, whitening=True; and every image different each time: augment=t09.crop_flip.",
+              "t09.FAST has it all; change one thing at a time and see what it was worth."],
+        praise=f"{reached:.1%}: goal reached.")
+    if not rehearsal and accepted and leaderboard is not None:
+        enter(history, name or "attempt", leaderboard)
+    return result
+
+
+def _shared(one: Split, other: Split) -> bool:
+    """Whether more than one in a hundred images of ``one`` is in ``other``. (CIFAR-10 has a few twins of its own.)"""
+    known = {image.tobytes() for image in (other.images * 255).round().byte().cpu().numpy()}
+    return sum(image.tobytes() in known for image in (one.images * 255).round().byte().cpu().numpy()) > len(one) / 100
+
+
+def _consistent(history: History) -> bool:
+    return all(history.diverged[row] or abs(history.final()[row] - history.val_correct[row].mean()) < 1e-3
+               for row in range(len(history)))
+
+
+def enter(history: History, name: str, path: Path = LEADERBOARD) -> None:
+    """Add an attempt to the leaderboard file. Raises ValueError for a file that is none, and leaves it as it is."""
+    attempts = read_leaderboard(path)
+    attempts.append({"name": name, "accuracy": round(float(history.val_correct.mean()), 4), "seeds": len(history),
+                     "epochs": max(config.epochs for config in history.configs),
+                     "seconds": round(float(history.seconds.mean()), 1), "processor": processor(),
+                     "when": f"{datetime.now(UTC):%Y-%m-%d %H:%M}"})
+    _write_json(path, attempts)
+
+
+def read_leaderboard(path: Path = LEADERBOARD) -> list[dict]:
+    """Your attempts so far, best first. Raises ValueError for a damaged file."""
+    if not path.is_file():
+        return []
+    try:
+        attempts = json.loads(path.read_text(encoding="utf-8"))
+        return sorted(attempts, key=lambda attempt: -attempt["accuracy"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path.name} is damaged ({error}). Rename or delete it; a new one is begun.") from error
