@@ -34,7 +34,8 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 MACHINE_PATH = re.compile(r"(?<![\w.~/-])/(?:root|home|work|tmp|Users|private/var)(?=/|\b)|"
                           r"\b[A-Za-z]:[\\/]+Users\b|file:/{3}")
 # tqdm without widgets: "Training:  30%|███       | 3/10 [00:01<00:02,  3.00it/s]"
-PROGRESS_BAR = re.compile(r"\d+%\|.*\|.*\[|\d+it \[\d\d:\d\d")
+# Progress bars, and what torch's profiler logs of its start and end.
+PASSING_LINE = re.compile(r"\d+%\|.*\|.*\[|\d+it \[\d\d:\d\d|^(USDT|ERROR):\d{4}-\d\d-\d\d .*(Profiler|DeviceProperties)")
 PASSING_METADATA = {"execution", "ExecuteTime", "collapsed", "scrolled", "autoscroll"}
 
 
@@ -88,13 +89,13 @@ def normalise(notebook: nbformat.NotebookNode) -> None:
 
 
 def normalised_outputs(outputs: list[nbformat.NotebookNode], count: int) -> list[nbformat.NotebookNode]:
-    """Without widgets and progress bars; streams that follow one another joined."""
+    """Without widgets and passing lines; streams that follow one another joined."""
     kept: list[nbformat.NotebookNode] = []
     for output in outputs:
         if output.output_type == "stream":
             text = output.text
             if output.name == "stderr":
-                text = "".join(line for line in re.split(r"(?<=[\r\n])", text) if not PROGRESS_BAR.search(line))
+                text = "".join(line for line in re.split(r"(?<=[\r\n])", text) if not PASSING_LINE.search(line))
                 text = text if text.strip() else ""
             if not text:
                 continue
