@@ -112,7 +112,7 @@ def test_a_run_that_diverges_ends_and_says_so(photographs):
     assert history.diverged[0] and np.isnan(history.final()[0])
 
 
-@pytest.mark.parametrize("change", [{"network": "dense"}, {"precision": "float8"}, {"averaging": 1.0},
+@pytest.mark.parametrize("change", [{"network": "dense"}, {"precision": "float8"}, {"averaging": 1.0}, {"stride": 3},
                                     {"network": "plain", "whitening": True}, {"learning_rate": -1}])
 def test_recipes_refuse_nonsense_by_name(change):
     with pytest.raises(ValueError, match=next(iter(change)) if "whitening" not in change else "whitening"):
@@ -185,6 +185,30 @@ def test_results_are_merged_with_what_they_were_measured_on(photographs, trained
     assert stored["two"]["processor"] and stored["two"]["recipe"]["augment"] == "crop_flip"
     rows = t09.stored_table(stored)
     assert "no interval" in rows[0]["validation accuracy"] and "[" in rows[1]["validation accuracy"]
+
+
+def test_a_stored_result_comes_back_as_the_history_it_was(photographs, trained, tmp_path):
+    other = t09.train_recipe(SMALL.replace(seed=1), photographs)
+    file = tmp_path / "results.json"
+    t09.store_result("both", [trained, other], photographs, file)
+    back = t09.stored_history(t09.load_stored(file)["both"])
+    assert [config.seed for config in back.configs] == [0, 1] and back.configs[0].augment is t09.crop_flip
+    for row, run in enumerate((trained, other)):
+        assert (back.val_correct[row] == run.val_correct[0]).all()
+        np.testing.assert_allclose(back.val_accuracy[row], run.val_accuracy[0], atol=1e-4)
+        assert back.final()[row] == pytest.approx(back.val_correct[row].mean(), abs=1e-4)
+
+
+def test_the_first_layer_sees_every_pixel_at_stride_1_and_every_second_at_stride_2():
+    images = torch.rand(2, 3, 32, 32)
+    assert t09.make_resnet(4, stride=2)[0](images).shape[-2:] == (16, 16)
+    assert t09.make_resnet(4, stride=1)[0](images).shape[-2:] == (31, 31)
+    assert t09.make_resnet(4, stride=1)(images).shape == (2, 10)
+
+
+def test_a_new_convolution_hands_its_channels_on():
+    images = torch.rand(2, 5, 8, 8)
+    torch.testing.assert_close(t09.ConvNorm(5, 9)[0](images)[:, :5], images)
 
 
 def test_stored_results_name_their_runs():

@@ -90,7 +90,7 @@ def copy_what_it_links_to(text: str, folder: Path, source: Path) -> None:
 def tables_of_contents(lessons: list[Path], solutions: list[Path]) -> str:
     """The navigation, at the foot of the front page, where it is not shown."""
     parts = {"The course": [f"notebooks/{path.stem}" for path in lessons],
-             "Words and teaching": ["glossary", "docs/TEACHING", "data/README", "LICENSE-text"],
+             "Words and teaching": ["glossary", "docs/TEACHING", "docs/CELL_TIMES", "data/README", "LICENSE-text"],
              "Solutions": [f"notebooks/solutions/{path.stem}" for path in solutions]}
     return "".join(f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(pages) + "\n```\n"
                    for caption, pages in parts.items())

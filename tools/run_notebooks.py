@@ -1,10 +1,11 @@
 """Run notebooks in fresh kernels and store their outputs, normalised: what `make notebooks` does.
 
-    python tools/run_notebooks.py [07 ...]
+    python tools/run_notebooks.py [--times] [07 ...]
 
 With arguments, only notebooks whose names begin so. A file changes only if all of its cells ran. What is
 stored depends on nothing but the results: no times, no widget state, no paths, no progress bars. The claims of all
-notebooks are gathered in data/claims.json, from which notebook 10 makes its table.
+notebooks are gathered in data/claims.json, from which notebook 10 makes its table. ``--times`` also enters the seconds
+of each cell in docs/CELL_TIMES.md, for teachers.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from PIL import Image
 HERE = Path(__file__).resolve().parent.parent
 NOTEBOOKS = HERE / "notebooks"
 CLAIMS = HERE / "data" / "claims.json"
+TIMES = HERE / "docs" / "CELL_TIMES.md"
 LARGEST = 500_000                                          # bytes of a stored notebook
 CELL_SECONDS = 300
 
@@ -45,8 +47,8 @@ def find_notebooks(prefixes: list[str] | tuple[str, ...] = (), folder: Path = NO
     return [path for path in found if not prefixes or path.name.startswith(tuple(prefixes))]
 
 
-def execute(notebook: nbformat.NotebookNode, folder: Path) -> tuple[float, int, float]:
-    """Run all cells in ``folder``; returns the seconds taken, and the slowest cell with its seconds.
+def execute(notebook: nbformat.NotebookNode, folder: Path) -> tuple[float, dict[int, float]]:
+    """Run all cells in ``folder``; returns the seconds taken in all, and {cell: its seconds}, cells counted from 0.
 
     Raises what nbclient raises when a cell fails, takes too long or ends the kernel.
     """
@@ -65,8 +67,7 @@ def execute(notebook: nbformat.NotebookNode, folder: Path) -> tuple[float, int, 
                             on_cell_execute=note_start, on_cell_executed=note_end)
     begun = time.perf_counter()
     client.execute()
-    slowest = max(taken, key=taken.__getitem__)
-    return time.perf_counter() - begun, slowest, taken[slowest]
+    return time.perf_counter() - begun, taken
 
 
 def normalise(notebook: nbformat.NotebookNode) -> None:
@@ -168,11 +169,35 @@ def store_claims(claims: list[dict], path: Path = CLAIMS) -> None:
     write(f"[\n{lines}\n]\n" if claims else "[]\n", path)
 
 
-def run(path: Path) -> str | None:
+def time_rows(notebook: nbformat.NotebookNode, name: str, taken: dict[int, float]) -> list[str]:
+    """Rows of the table of times: the notebook as a whole, then each cell of a second or more, by its number in Jupyter."""
+    rows, heading = [f"| **{name}** | | *all {sum(taken.values()):.0f} s* | |"], ""
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type == "markdown":
+            titles = [line.lstrip("# ") for line in cell.source.splitlines() if line.startswith("#")]
+            heading = titles[-1] if titles else heading
+        elif taken.get(index, 0) >= 1:
+            rows.append(f"| {name} | [{cell.execution_count}] | {heading.replace('|', ' ')} | {taken[index]:.0f} s |")
+    return rows
+
+
+def store_times(rows: list[str], name: str, path: Path = TIMES) -> None:
+    """Replace the rows of one notebook in the table and leave the others."""
+    head, _, table = path.read_text(encoding="utf-8").partition("|---|---|---|---|\n")
+    others = [row for row in table.splitlines() if row.strip("| *").split(" ")[0].strip("*") != name]
+    write(f"{head}|---|---|---|---|\n" + "".join(f"{row}\n" for row in sorted(others + rows, key=_row_order)), path)
+
+
+def _row_order(row: str) -> tuple[str, int]:
+    name, number = re.match(r"\| \**(\d+)\** \| (?:\[(\d+)\])?", row).groups()
+    return name, int(number or 0)
+
+
+def run(path: Path, times: bool = False) -> str | None:
     """Execute and store one notebook; returns what went wrong, if anything did."""
     notebook = nbformat.read(path, as_version=4)
     try:
-        seconds, slowest, of_which = execute(notebook, path.parent)
+        seconds, taken = execute(notebook, path.parent)
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         return str(error)
     normalise(notebook)
@@ -182,19 +207,23 @@ def run(path: Path) -> str | None:
     if size > LARGEST:
         return f"would take {size:,} bytes of the {LARGEST:,} that a notebook may have: draw fewer or smaller figures"
     store(notebook, path)
+    slowest = max(taken, key=taken.__getitem__)
     print(f"{seconds:6.1f} s  {size / 1000:4.0f} kB  {path.relative_to(NOTEBOOKS).as_posix()}  "
-          f"(slowest: cell {slowest}, {of_which:.1f} s)", flush=True)
+          f"(slowest: cell {slowest}, {taken[slowest]:.1f} s)", flush=True)
+    if times and path.parent == NOTEBOOKS:                 # of the lessons, not of the solutions
+        store_times(time_rows(notebook, path.name[:2], taken), path.name[:2])
     return None
 
 
-def main(prefixes: list[str]) -> int:
+def main(arguments: list[str]) -> int:
+    prefixes = [each for each in arguments if each != "--times"]
     paths = find_notebooks(prefixes)
     if not paths:
         print(f"no notebook begins with {', '.join(prefixes) or 'anything'}")
         return 1
     failed = {}
     for path in paths:
-        if message := run(path):
+        if message := run(path, times="--times" in arguments):
             failed[path.name] = message
             print(f"FAILED  {path.name}\n{message}\n", flush=True)
         else:

@@ -140,8 +140,8 @@ def draw_descent(figure, axes: np.ndarray, result: Descent, earlier: Sequence[De
         distance.plot(np.abs(old.path).max(1), color=GREY, alpha=0.4, linewidth=1.2)
     for number, name in enumerate(("flat direction", "steep direction")):
         distance.plot(np.abs(result.path[:, number]), label=name, **style(number))
-    distance.set(yscale="log", ylim=(1e-6, 1e6), xlim=(0, 50), xlabel="step", ylabel="distance from the bottom")
-    distance.set_title("grey: your earlier runs" if earlier else "both directions")
+    distance.set(yscale="log", ylim=(1e-6, 1e6), xlim=(0, 50), xlabel="step")
+    distance.set_title("distance from the bottom" + ", grey: earlier runs" * bool(earlier))
     distance.legend(loc="upper left" if result.learning_rate < result.edge else "lower right")
 
 

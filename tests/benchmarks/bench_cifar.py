@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from course_utils import Dataset
 from course_utils.cifar import load_cifar10
 from course_utils.data import DATA_FOLDER
 from course_utils.topics import t09
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--data", type=Path, default=DATA_FOLDER)
+    parser.add_argument("--images", type=int, help="train on the first so many images only")
     parser.add_argument("--change", nargs="*", default=[], metavar="FIELD=VALUE")
     parser.add_argument("--name", help="what to store the result under (the recipe's name)")
     parser.add_argument("--note", default="", help="said beside the result, for instance: machine shared with others")
@@ -36,6 +38,8 @@ def main() -> None:
     augment = {"augment": t09.AUGMENTATIONS[changes.pop("augment")]} if "augment" in changes else {}
     recipe = t09.RECIPES[options.recipe].replace(**{name: literal(text) for name, text in changes.items()}, **augment)
     dataset = load_cifar10(options.data)
+    if options.images:
+        dataset = Dataset(dataset.train.first(options.images), dataset.val, dataset.test, dataset.name)
     print(dataset, torch.get_num_threads(), "threads,", t09.best_precision(dataset.train.images.device))
     runs = []
     for seed in range(options.first_seed, options.first_seed + options.seeds):

@@ -10,16 +10,19 @@ moment of the machine hits all alike.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import platform
 import statistics
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import optuna
+import psutil
 import torch
 from torch import nn
 from torch.nn import functional
@@ -119,13 +122,15 @@ def compare(ways: dict[str, Callable[[], None]], rounds: int) -> dict[str, float
     return {name: statistics.median(each) for name, each in times.items()}
 
 
-def peak_memory(work: Callable[[], None]) -> float:
-    """Peak of the process's resident memory during ``work`` above what it held before, in MB (0 without psutil)."""
-    try:
-        import psutil
-    except ImportError:
-        return 0.0
-    process, done = psutil.Process(), threading.Event()
+def peak_memory(count: int) -> float:
+    """Peak of the resident memory of a fresh process during ``fit``, above what the process held before, in MB."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
+        return fresh.submit(_watch_memory, count).result()
+
+
+def _watch_memory(count: int) -> float:
+    data, process, done = load_mnist(device="cpu"), psutil.Process(), threading.Event()
+    stacked(configurations(1, 64), data)                   # what torch takes once is not counted
     before = peak = process.memory_info().rss
 
     def watch() -> None:
@@ -135,7 +140,7 @@ def peak_memory(work: Callable[[], None]) -> float:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    work()
+    stacked(configurations(count, 64), data)
     done.set()
     watcher.join()
     return (peak - before) / 1e6
@@ -174,7 +179,6 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="width 64 only, three rounds, no DataLoader with PIL")
     quick = parser.parse_args().quick
     data = load_mnist(device="cpu")
-    rounds = 3 if quick else 5
     print(hardware())
     peak = matmul_peak()
     print(f"matrix product, float32 2048x2048: {peak:.0f} GFLOP/s\n")
@@ -193,7 +197,7 @@ def main() -> None:
                 ways["Optuna, n_jobs=2, over (b)"] = lambda c=configs: with_optuna(c, data)
         for way in ways.values():
             way()                                          # warm up
-        times = compare(ways, rounds)
+        times = compare(ways, 3 if quick or width > 64 else 5)
         if not quick and width in (64, 128):
             pil = [PilDigits(data.train), PilDigits(data.val)]
             times["(a) DataLoader, PIL, transforms"] = _seconds(lambda c=configs, p=pil: with_loader(c, *p))
@@ -208,7 +212,7 @@ def main() -> None:
         configs = configurations(count, 64)
         times = compare({"stacked": lambda c=configs: stacked(c, data), "serial": lambda c=configs: careful_serial(c, data)},
                         7 if count <= 8 else 3)
-        extra = peak_memory(lambda c=configs: stacked(c, data))
+        extra = peak_memory(count)
         print(f"  K = {count:3}  stacked {times['stacked']:6.2f} s ({times['stacked'] / count * 1e3:5.0f} ms each)   "
               f"serial (b) {times['serial']:6.2f} s   {times['serial'] / times['stacked']:4.1f} x   "
               f"peak memory + {extra:4.0f} MB")
