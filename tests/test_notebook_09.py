@@ -10,7 +10,7 @@ from torch import nn
 
 from course_utils import Dataset, Split, checks
 from course_utils.cifar import load_digits_as_cifar
-from course_utils.topics import t09
+from course_utils.topics import t09, t09_exam
 from run_notebooks import NOTEBOOKS
 
 STEM = "09_cifar10_challenge"
@@ -83,7 +83,7 @@ def test_whitening_makes_patches_uncorrelated_with_unit_variance():
 def test_a_run_can_be_repeated_and_its_network_is_what_was_judged(photographs, trained):
     again = t09.train_recipe(SMALL, photographs)
     np.testing.assert_allclose(again.step_loss, trained.step_loss, rtol=1e-4)
-    _, right = t09.evaluate(trained.model(), photographs.val, flip=True)
+    _, right = t09.evaluate(trained.model(), photographs.val, views=SMALL.test_views)
     assert (right == trained.val_correct[0]).mean() > 0.95
     assert trained.final()[0] == pytest.approx(trained.val_correct[0].mean())
     assert trained.learning_rate[0].max() <= SMALL.learning_rate + 1e-6
@@ -113,7 +113,7 @@ def test_a_run_that_diverges_ends_and_says_so(photographs):
 
 
 @pytest.mark.parametrize("change", [{"network": "dense"}, {"precision": "float8"}, {"averaging": 1.0}, {"stride": 3},
-                                    {"network": "plain", "whitening": True}, {"learning_rate": -1}])
+                                    {"test_views": 3}, {"network": "plain", "whitening": True}, {"learning_rate": -1}])
 def test_recipes_refuse_nonsense_by_name(change):
     with pytest.raises(ValueError, match=next(iter(change)) if "whitening" not in change else "whitening"):
         t09.FAST.replace(**change)
@@ -142,9 +142,9 @@ def passing(history, share=0.9):
 
 def test_a_good_attempt_passes_and_enters_the_leaderboard(photographs, trained, tmp_path):
     board = tmp_path / "board.json"
-    assert not t09.check_challenge(trained, photographs, "first", board)
-    assert t09.check_challenge(passing(trained), photographs, "second", board)
-    assert [entry["name"] for entry in t09.read_leaderboard(board)] == ["second", "first"]
+    assert not t09_exam.check_challenge(trained, photographs, "first", board)
+    assert t09_exam.check_challenge(passing(trained), photographs, "second", board)
+    assert [entry["name"] for entry in t09_exam.read_leaderboard(board)] == ["second", "first"]
     assert [path.name for path in tmp_path.iterdir()] == ["board.json"]
 
 
@@ -158,13 +158,13 @@ def test_what_breaks_the_rules_is_refused_and_not_entered(photographs, trained, 
     for history, dataset, said in ((long, photographs, "ten epochs"), (good, tuned, "test"), (good, seen, "training"),
                                    (forged, photographs, "agree"), (None, photographs, "hand over"),
                                    ("80 %", photographs, "")):
-        result = t09.check_challenge(history, dataset, "x", board)
+        result = t09_exam.check_challenge(history, dataset, "x", board)
         assert not result and said in result.message
     assert not board.exists()
 
 
 def test_hints_come_in_three_steps(photographs, trained):
-    told = [t09.check_challenge(trained, photographs, leaderboard=None).message for _ in range(4)]
+    told = [t09_exam.check_challenge(trained, photographs, leaderboard=None).message for _ in range(4)]
     assert len(set(told)) == 3 and told[2] == told[3]
 
 
@@ -172,26 +172,26 @@ def test_a_damaged_leaderboard_is_left_as_it_is(trained, tmp_path):
     board = tmp_path / "board.json"
     board.write_text("[{", encoding="utf-8")
     with pytest.raises(ValueError, match="board.json is damaged"):
-        t09.enter(trained, "x", board)
+        t09_exam.enter(trained, "x", board)
     assert board.read_text(encoding="utf-8") == "[{"
 
 
 def test_results_are_merged_with_what_they_were_measured_on(photographs, trained, tmp_path):
     file = tmp_path / "results.json"
-    t09.store_result("one", [trained], photographs, file)
-    t09.store_result("two", [trained, trained], photographs, file, note="a test")
-    stored = t09.load_stored(file)
+    t09_exam.store_result("one", [trained], photographs, file)
+    t09_exam.store_result("two", [trained, trained], photographs, file, note="a test")
+    stored = t09_exam.load_stored(file)
     assert list(stored) == ["one", "two"] and stored == json.loads(file.read_text(encoding="utf-8"))
     assert stored["two"]["processor"] and stored["two"]["recipe"]["augment"] == "crop_flip"
-    rows = t09.stored_table(stored)
+    rows = t09_exam.stored_table(stored)
     assert "no interval" in rows[0]["validation accuracy"] and "[" in rows[1]["validation accuracy"]
 
 
 def test_a_stored_result_comes_back_as_the_history_it_was(photographs, trained, tmp_path):
     other = t09.train_recipe(SMALL.replace(seed=1), photographs)
     file = tmp_path / "results.json"
-    t09.store_result("both", [trained, other], photographs, file)
-    back = t09.stored_history(t09.load_stored(file)["both"])
+    t09_exam.store_result("both", [trained, other], photographs, file)
+    back = t09_exam.stored_history(t09_exam.load_stored(file)["both"])
     assert [config.seed for config in back.configs] == [0, 1] and back.configs[0].augment is t09.crop_flip
     for row, run in enumerate((trained, other)):
         assert (back.val_correct[row] == run.val_correct[0]).all()
@@ -206,13 +206,27 @@ def test_the_first_layer_sees_every_pixel_at_stride_1_and_every_second_at_stride
     assert t09.make_resnet(4, stride=1)(images).shape == (2, 10)
 
 
+@pytest.mark.parametrize("views", t09.VIEWS)
+def test_the_views_of_an_image_are_weighted_to_one(views):
+    assert sum(weight for *_, weight in t09.VIEWS[views]) == pytest.approx(1)
+    assert len(t09.VIEWS[views]) == views == len({(shift, mirrored) for shift, mirrored, _ in t09.VIEWS[views]})
+
+
+def test_a_view_is_the_image_moved_along_the_diagonal_or_mirrored():
+    images = torch.rand(2, 3, 8, 8)
+    assert torch.equal(t09.view(images, 0, False), images) and torch.equal(t09.view(images, 0, True), images.flip(-1))
+    assert torch.equal(t09.view(images, 1, False)[..., :7, :7], images[..., 1:, 1:])
+    assert torch.equal(t09.view(images, -1, False)[..., 1:, 1:], images[..., :7, :7])
+    assert t09.view(images, 1, True).shape == images.shape
+
+
 def test_a_new_convolution_hands_its_channels_on():
     images = torch.rand(2, 5, 8, 8)
     torch.testing.assert_close(t09.ConvNorm(5, 9)[0](images)[:, :5], images)
 
 
 def test_stored_results_name_their_runs():
-    for result in t09.load_stored().values():
+    for result in t09_exam.load_stored().values():
         assert {"processor", "torch", "threads", "seeds", "seconds", "measured", "data", "note"} <= set(result)
         assert max(result["epochs"]) <= t09.MOST_EPOCHS
         assert len(result["seeds"]) == len(result["seconds"]) == len(result["val_accuracy"])
@@ -235,7 +249,7 @@ def test_the_lab_survives_its_extremes():
 @pytest.mark.parametrize("tag", ["exercise", "solution"])
 def test_every_starter_fails_helpfully_and_every_solution_passes(tag, shell):
     assert shell.run_cell("import torch\nfrom course_utils.cifar import load_digits_as_cifar\n"
-                          "from course_utils.topics import t09\nimages = load_digits_as_cifar(1000)").success
+                          "from course_utils.topics import t09, t09_exam\nimages = load_digits_as_cifar(1000)").success
     path = {"exercise": f"{STEM}.ipynb", "solution": f"solutions/{STEM}_solutions.ipynb"}[tag]
     cells = [cell.source for cell in nbformat.read(NOTEBOOKS / path, as_version=4).cells
              if tag in cell.metadata.get("tags", [])]

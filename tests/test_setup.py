@@ -12,7 +12,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from packaging.requirements import Requirement
 
 import run_notebooks
@@ -181,6 +181,22 @@ def test_streams_are_joined_and_passing_metadata_dropped():
     assert cell.metadata == {"tags": ["lab"]}
     assert notebook.metadata.language_info == {"name": "python"}
     assert "widgets" not in notebook.metadata
+
+
+def test_times_go_into_their_table_and_the_notebook_stays_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_notebooks, "NOTEBOOKS", tmp_path)
+    table = tmp_path / "times.md"
+    table.write_text("# Times\n\n| a | b | c | d |\n|---|---|---|---|\n| **01** | | *all 9 s* | |\n"
+                     "| 01 | [2] | Old | 9 s |\n| **03** | | *all 4 s* | |\n", encoding="utf-8")
+    path = tmp_path / "01_a.ipynb"
+    cells = [new_markdown_cell("# A\n## Part | one"), new_code_cell("1"), new_code_cell("import time\ntime.sleep(1.2)")]
+    run_notebooks.store(new_notebook(cells=cells), path)
+    before = path.read_bytes()
+    assert run_notebooks.run(path, times=table) is None and path.read_bytes() == before
+    rows = table.read_text(encoding="utf-8").splitlines()
+    assert rows[:4] == ["# Times", "", "| a | b | c | d |", "|---|---|---|---|"] and len(rows) == 7
+    assert re.fullmatch(r"\| \*\*01\*\* \| \| \*all \d+ s\* \| \|", rows[4]) and rows[6] == "| **03** | | *all 4 s* | |"
+    assert re.fullmatch(r"\| 01 \| \[2\] \| Part   one \| [1-9] s \|", rows[5])
 
 
 def test_a_notebook_is_run_and_stored_the_same_twice_and_left_alone_when_it_fails(tmp_path, monkeypatch, capsys):

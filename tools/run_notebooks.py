@@ -4,8 +4,9 @@
 
 With arguments, only notebooks whose names begin so. A file changes only if all of its cells ran. What is
 stored depends on nothing but the results: no times, no widget state, no paths, no progress bars. The claims of all
-notebooks are gathered in data/claims.json, from which notebook 10 makes its table. ``--times`` also enters the seconds
-of each cell in docs/CELL_TIMES.md, for teachers.
+notebooks are gathered in data/claims.json, from which notebook 10 makes its table.
+
+With ``--times`` the notebooks stay as they are, and the seconds of their cells go into docs/CELL_TIMES.md, for teachers.
 """
 
 from __future__ import annotations
@@ -181,7 +182,7 @@ def time_rows(notebook: nbformat.NotebookNode, name: str, taken: dict[int, float
     return rows
 
 
-def store_times(rows: list[str], name: str, path: Path = TIMES) -> None:
+def store_times(rows: list[str], name: str, path: Path) -> None:
     """Replace the rows of one notebook in the table and leave the others."""
     head, _, table = path.read_text(encoding="utf-8").partition("|---|---|---|---|\n")
     others = [row for row in table.splitlines() if row.strip("| *").split(" ")[0].strip("*") != name]
@@ -193,40 +194,43 @@ def _row_order(row: str) -> tuple[str, int]:
     return name, int(number or 0)
 
 
-def run(path: Path, times: bool = False) -> str | None:
-    """Execute and store one notebook; returns what went wrong, if anything did."""
+def run(path: Path, times: Path | None = None) -> str | None:
+    """Execute one notebook and store it, or only its times in the table ``times``; returns what went wrong, if anything."""
     notebook = nbformat.read(path, as_version=4)
     try:
         seconds, taken = execute(notebook, path.parent)
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         return str(error)
     normalise(notebook)
+    slowest = max(taken, key=taken.__getitem__)
+    took = f"{path.relative_to(NOTEBOOKS).as_posix()}  (slowest: cell {slowest}, {taken[slowest]:.1f} s)"
+    if times:
+        store_times(time_rows(notebook, path.name[:2], taken), path.name[:2], times)
+        print(f"{seconds:6.1f} s  {took}", flush=True)
+        return None
     if paths := machine_paths(notebook):
         return "names a folder of this machine, which means nothing on another:\n  " + "\n  ".join(paths)
     size = len(nbformat.writes(notebook).encode())
     if size > LARGEST:
         return f"would take {size:,} bytes of the {LARGEST:,} that a notebook may have: draw fewer or smaller figures"
     store(notebook, path)
-    slowest = max(taken, key=taken.__getitem__)
-    print(f"{seconds:6.1f} s  {size / 1000:4.0f} kB  {path.relative_to(NOTEBOOKS).as_posix()}  "
-          f"(slowest: cell {slowest}, {taken[slowest]:.1f} s)", flush=True)
-    if times and path.parent == NOTEBOOKS:                 # of the lessons, not of the solutions
-        store_times(time_rows(notebook, path.name[:2], taken), path.name[:2])
+    print(f"{seconds:6.1f} s  {size / 1000:4.0f} kB  {took}", flush=True)
     return None
 
 
 def main(arguments: list[str]) -> int:
     prefixes = [each for each in arguments if each != "--times"]
-    paths = find_notebooks(prefixes)
+    times = TIMES if "--times" in arguments else None
+    paths = [path for path in find_notebooks(prefixes) if not (times and path.parent != NOTEBOOKS)]   # lessons have times
     if not paths:
         print(f"no notebook begins with {', '.join(prefixes) or 'anything'}")
         return 1
     failed = {}
     for path in paths:
-        if message := run(path, times="--times" in arguments):
+        if message := run(path, times):
             failed[path.name] = message
             print(f"FAILED  {path.name}\n{message}\n", flush=True)
-        else:
+        elif not times:
             store_claims(gather_claims())                  # at once: notebook 10 comes after those that claim
     if failed:
         print(f"{len(failed)} of {len(paths)} notebooks failed and were left as they were: {', '.join(failed)}")

@@ -18,7 +18,7 @@ import torch
 from course_utils import Dataset
 from course_utils.cifar import load_cifar10
 from course_utils.data import DATA_FOLDER
-from course_utils.topics import t09
+from course_utils.topics import t09, t09_exam
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--name", help="what to store the result under (the recipe's name)")
     parser.add_argument("--note", default="", help="said beside the result, for instance: machine shared with others")
     parser.add_argument("--checkpoint", type=Path, help="how the files begin that an interrupted run is continued from")
-    parser.add_argument("--results", type=Path, default=t09.STORED)
+    parser.add_argument("--results", type=Path, default=t09_exam.STORED)
     options = parser.parse_args()
     changes = dict(text.split("=", 1) for text in options.change)
     augment = {"augment": t09.AUGMENTATIONS[changes.pop("augment")]} if "augment" in changes else {}
@@ -45,7 +45,7 @@ def main() -> None:
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         checkpoint = options.checkpoint and options.checkpoint.with_name(f"{options.checkpoint.name}-{seed}.pt")
         runs.append(t09.train_recipe(recipe.replace(seed=seed), dataset, on_epoch=say, checkpoint=checkpoint))
-        t09.store_result(options.name or options.recipe, runs, dataset, options.results, note=options.note)
+        t09_exam.store_result(options.name or options.recipe, runs, dataset, options.results, note=options.note)
 
 
 def literal(text: str) -> object:
