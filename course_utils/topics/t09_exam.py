@@ -89,10 +89,11 @@ def stored_table(results: dict[str, dict]) -> list[dict]:
     rows = []
     for name, result in results.items():
         values = result["val_accuracy"]
-        shown = str(accuracy(stored_history(result))) if len(values) > 1 else f"{values[0]:.1%} (one seed: no interval)"
+        shown = str(accuracy(stored_history(result))) if len(values) > 1 else f"{values[0]:.2%} (one seed: no interval)"
+        threads = f"{result['threads']} thread" + "s" * (result["threads"] > 1)
         rows.append({"recipe": name, "validation accuracy": shown, "epochs": max(result["epochs"]),
                      "seconds": round(float(np.mean(result["seconds"]))), "parameters": result["parameters"],
-                     "processor": f"{result['processor']}, {result['threads']} threads", "measured": result["measured"],
+                     "processor": f"{result['processor']}, {threads}", "measured": result["measured"],
                      "note": result["note"]})
     return rows
 
