@@ -166,7 +166,6 @@ class Recipe(Config):
     averaging: float | None = None         # decay of the moving average of the weights that is evaluated
     test_views: int = 1                    # after the last epoch: 2 adds the mirror image, 6 shifts both as well
     precision: str = "fastest"             # "bfloat16" where the processor computes in it, or "float32"
-    channels_last: bool = True             # the layout in memory that convolutions on a processor prefer
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -257,7 +256,7 @@ def train_recipe(recipe: Recipe, dataset: Dataset, *, on_epoch: Callable[[Histor
     inputs, network = inputs.to(device), network.to(device)
     if recipe.whitening:
         whiten(network, inputs(dataset.train.images[:2000]))
-    model = nn.Sequential(inputs, network).to(memory_format=_layout(recipe))
+    model = nn.Sequential(inputs, network).to(memory_format=torch.channels_last)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     steps_each = max(1, len(dataset.train) // recipe.batch_size)
     optimizer = make_optimizer(recipe, parameters)
@@ -295,10 +294,6 @@ def precision_of(recipe: Recipe, dataset: Dataset) -> torch.dtype:
     return best_precision(dataset.train.images.device) if recipe.precision == "fastest" else getattr(torch, recipe.precision)
 
 
-def _layout(recipe: Recipe) -> torch.memory_format:
-    return torch.channels_last if recipe.channels_last else torch.contiguous_format
-
-
 def _train_epoch(recipe: Recipe, dataset: Dataset, model: nn.Module, averaged: AveragedModel | None,
                  optimizer: torch.optim.Optimizer, scheduler: object, precision: torch.dtype, history: History,
                  epoch: int) -> None:
@@ -313,7 +308,7 @@ def _train_epoch(recipe: Recipe, dataset: Dataset, model: nn.Module, averaged: A
         if recipe.augment is not None:
             batch = recipe.augment(batch, generator)
         with torch.autocast(images.device.type, precision, enabled=precision != torch.float32):
-            logits = model(batch.contiguous(memory_format=_layout(recipe)))
+            logits = model(batch.contiguous(memory_format=torch.channels_last))
         loss = functional.cross_entropy(logits.float(), labels[chosen], label_smoothing=recipe.label_smoothing)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
