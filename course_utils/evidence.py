@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit                       # the quantile of t; scipy.stats would take half a second to import
 
 from .history import History
 
@@ -40,7 +40,7 @@ def mean_interval(values: np.ndarray | list[float], unit: str = "") -> Estimate:
     if len(values) < 2 or not np.isfinite(values).all():
         raise ValueError(f"values: got {len(values)}, {np.isfinite(values).sum()} of them finite; "
                          "takes at least two, all finite")
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    half = stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / math.sqrt(len(values))
     return Estimate(values.mean(), values.mean() - half, values.mean() + half, len(values), unit)
 
 
@@ -77,7 +77,7 @@ def _two_way(table: np.ndarray, unit: str) -> Estimate:
     if total == 0:
         return Estimate(table.mean(), table.mean(), table.mean(), seeds, unit)
     freedom = total**2 / (by_seed**2 / (seeds - 1) + by_image**2 / (images - 1))      # Welch and Satterthwaite
-    half = stats.t.ppf(0.975, freedom) * math.sqrt(total)
+    half = stdtrit(freedom, 0.975) * math.sqrt(total)
     return Estimate(table.mean(), table.mean() - half, table.mean() + half, seeds, unit)
 
 
@@ -93,7 +93,7 @@ def curve_interval(history: History, metric: str = "val_accuracy") -> tuple[np.n
         variance = np.nansum((curve - mean) ** 2, 0) / np.maximum(reached - 1, 1) / reached
         if metric.endswith("accuracy"):
             variance = variance + mean * (1 - mean) / history.val_correct.shape[1]
-    half = stats.t.ppf(0.975, np.maximum(reached - 1, 1)) * np.sqrt(variance)
+    half = stdtrit(np.maximum(reached - 1, 1), 0.975) * np.sqrt(variance)
     return mean, mean - half, mean + half
 
 

@@ -5,7 +5,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from browser import jupyterlab, wait_until  # noqa: F401  (jupyterlab is a fixture)
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.slow
 
 # A lab in small: what is drawn comes from a callback in the kernel, not from the slider itself.
 SMALL_LAB = """

@@ -84,6 +84,7 @@ def test_a_class_sees_questions_and_pictures_but_no_plumbing():
     ('g = predict("Which?", ["a", "b"])\ng', ("Which?", ["a", "b"])),
     ('places = ["first", "last"]\ng = predict("Where?", places)', ("Where?", ["first", "last"])),
     ('%time\ng = predict("Which?", [1, 2])', ("Which?", ["1", "2"])),
+    ('g = predict("How many?", between=(0, len(treatments)))', ("How many?", ["a number"])),
     ('g = predict("Which?", list(treatments))', None),
     ("print(1)", None),
 ])
@@ -144,11 +145,14 @@ def test_what_is_too_long_for_a_slide_goes_on_on_the_next_and_nothing_is_lost(tm
     lines = [f"value_{number} = compute({number})  " + "# remark " * (8 if number % 9 == 0 else 0) for number in range(90)]
     printed = "\n".join(f"row {number}: " + "x" * (number % 150) for number in range(70))
     items = "\n".join(f"- point {number} " + "and more words " * 8 for number in range(40))
-    rows = ["".join(f"<td>cell {row}.{column}</td>" for column in range(5)) for row in range(12)]
-    table = "<table>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"
+    rows = ["".join(f"<td>cell {row}.{column}</td>" for column in range(5)) for row in range(60)]
+    table = "<table><thead><tr><th>head</th></tr></thead>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"
+    groups = "".join(f"<tbody><tr><th rowspan='6'>group {group}</th></tr>" + "".join(
+        f"<tr><td>member {group}.{row}</td></tr>" for row in range(5)) + "</tbody>" for group in range(9))
     cells = [slide("slide", new_markdown_cell("# Long\n\n" + items)),
              slide("fragment", new_code_cell("\n".join(lines), outputs=[
-                 new_output("stream", text=printed), new_output("display_data", {"text/html": table})])),
+                 new_output("stream", text=printed), new_output("display_data", {"text/html": table}),
+                 new_output("display_data", {"text/html": f"<table>{groups}</table>"})])),
              slide("slide", new_markdown_cell("## End"))]
     path = tmp_path / "long.ipynb"
     nbformat.write(new_notebook(cells=cells, metadata={"language_info": {"name": "python"}}), path)
@@ -156,9 +160,11 @@ def test_what_is_too_long_for_a_slide_goes_on_on_the_next_and_nothing_is_lost(tm
     slides = build_slides.measure(page, deck)
     assert not [each for each in slides if each["problems"]]
     shown = page.evaluate("() => Reveal.getSlides().map(slide => slide.textContent).join('\\n')")
-    for text in (*(line.strip() for line in lines), *printed.splitlines(), "point 0 ", "point 39 ", "cell 11.4"):
+    for text in (*(line.strip() for line in lines), *printed.splitlines(), "point 0 ", "point 39 ",
+                 *(f"cell {row}.4" for row in range(60)), *(f"member {group}.4" for group in range(9))):
         assert text in shown, text
-    assert shown.count("value_89 =") == 1
+    assert shown.count("value_89 =") == shown.count("cell 59.4") == shown.count("member 8.4") == 1
+    assert shown.count("head") > 1, "every part of a table has its head"
 
 
 @pytest.mark.slow

@@ -115,10 +115,11 @@ def question(source: str) -> tuple[str, list[str]] | None:
     for node in ast.walk(ast.parse(TransformerManager().transform_cell(source))):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             names[node.targets[0].id] = node.value         # predict(..., places), with places a line above
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "predict" and len(node.args) == 2:
-            asked, answers = (names.get(getattr(part, "id", ""), part) for part in node.args)
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "predict" and node.args:
+            asked, *answers = (names.get(getattr(part, "id", ""), part) for part in node.args)
             try:
-                return ast.literal_eval(asked), [str(answer) for answer in ast.literal_eval(answers)]
+                return (ast.literal_eval(asked),
+                        [str(answer) for answer in ast.literal_eval(answers[0])] if answers else ["a number"])
             except ValueError:                             # they are computed: the cell is shown as it is
                 return None
     return None

@@ -81,11 +81,12 @@ AUGMENTATIONS: dict[str, Callable | None] = {
 class ConvNorm(nn.Sequential):
     """3x3 convolution, batch normalisation, ReLU; ``pool`` halves the image in between, so that less is normalised."""
 
-    def __init__(self, inputs: int, outputs: int, pool: bool = False):
+    def __init__(self, inputs: int, outputs: int, pool: bool = False, dirac: bool = True):
         super().__init__(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), *([nn.MaxPool2d(2)] if pool else []),
                          nn.BatchNorm2d(outputs), nn.ReLU())
-        # The first filters hand their channel on as it is (Jordan, 2024): the signal passes before anything was learnt.
-        nn.init.dirac_(self[0].weight[:inputs])
+        if dirac:
+            # The first filters hand their channel on as it is (Jordan, 2024): the signal passes before anything was learnt.
+            nn.init.dirac_(self[0].weight[:inputs])
 
 
 class Residual(nn.Module):
@@ -111,12 +112,12 @@ class Scaled(nn.Module):
 
 
 def make_resnet(width: int = 32, depth: int = 1, outputs: int = 10, whitening: bool = True,
-                stride: int = 2) -> nn.Sequential:
+                stride: int = 2, dirac: bool = True) -> nn.Sequential:
     """A small residual network for 3x32x32: a first layer of patches, then three stages of ``width``, 3x and 6x channels.
 
     The first layer looks at 4x4 patches two pixels apart, or with ``stride`` 1 at every 2x2 patch: finer, and four times the
     work. Each stage is a convolution, pooled to half the size, and a residual block of ``depth`` convolutions. With
-    ``whitening`` the first layer is fixed; ``whiten`` sets it.
+    ``whitening`` the first layer is fixed; ``whiten`` sets it. With ``dirac`` the convolutions start by handing on their input.
     """
     patches = 2 * 12
     first = nn.Conv2d(3, patches, 2 * stride, stride, padding=stride - 1, bias=False)
@@ -124,7 +125,8 @@ def make_resnet(width: int = 32, depth: int = 1, outputs: int = 10, whitening: b
     layers: list[nn.Module] = [first, nn.ReLU()] if whitening else [first, nn.BatchNorm2d(patches), nn.ReLU()]
     channels = patches
     for outgoing in (width, 3 * width, 6 * width):
-        layers += [ConvNorm(channels, outgoing, pool=True), Residual(*(ConvNorm(outgoing, outgoing) for _ in range(depth)))]
+        layers += [ConvNorm(channels, outgoing, True, dirac),
+                   Residual(*(ConvNorm(outgoing, outgoing, False, dirac) for _ in range(depth)))]
         channels = outgoing
     return nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(channels, outputs, bias=False),
                          Scaled(0.125))
@@ -162,6 +164,7 @@ class Recipe(Config):
     network: str = "residual"              # or "plain": the course's small CNN
     standardise: bool = True               # inputs to mean 0 and deviation 1, channel by channel
     whitening: bool = False                # the first layer set from the images, and fixed
+    dirac: bool = False                    # the residual network's convolutions start by handing on what they get
     stride: int = 2                        # of the residual network's first layer; 1 sees more, at four times the work
     averaging: float | None = None         # decay of the moving average of the weights that is evaluated
     test_views: int = 1                    # after the last epoch: 2 adds the mirror image, 6 shifts both as well
@@ -183,7 +186,7 @@ class Recipe(Config):
 BASELINE = Recipe(network="plain", width=8, optimizer="sgd", learning_rate=0.02, batch_size=256, standardise=False)
 FAST = Recipe(optimizer="sgd", momentum=0.9, nesterov=True, learning_rate=0.8, batch_size=512, weight_decay=5e-4,
               schedule="one_cycle", warmup=0.2, augment=crop_flip, label_smoothing=0.2, width=32, epochs=MOST_EPOCHS,
-              whitening=True, averaging=0.95, test_views=6)
+              whitening=True, dirac=True, averaging=0.95, test_views=6)
 STRONG = FAST.replace(width=64, stride=1)
 RECIPES = {"baseline": BASELINE, "fast": FAST, "strong": STRONG}
 
@@ -204,6 +207,7 @@ LEVERS: dict[str, dict] = {
     "larger batch, peak in proportion": {"batch_size": 512, "learning_rate": 0.8},
     "weight decay": {"weight_decay": 5e-4},
     "whitening first layer": {"whitening": True},
+    "identity at the start": {"dirac": True},
     "crop and flip": {"augment": crop_flip},
     "label smoothing": {"label_smoothing": 0.2},
     "averaged weights": {"averaging": 0.95},
@@ -225,7 +229,8 @@ def build(recipe: Recipe, dataset: Dataset) -> nn.Sequential:
     torch.manual_seed(recipe.seed)
     if recipe.network == "plain":
         return make_cnn(channels=3, width=recipe.width, init=recipe.init)
-    return make_resnet(recipe.width, recipe.depth, whitening=recipe.whitening, stride=recipe.stride)
+    return make_resnet(recipe.width, recipe.depth, whitening=recipe.whitening, stride=recipe.stride,
+                       dirac=recipe.dirac)
 
 
 class Standardise(nn.Module):

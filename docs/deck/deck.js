@@ -67,6 +67,21 @@ function splitList(block) {
     return parts;
 }
 
+// Tables that are longer than a page go on in a further one with the same head, between two groups of rows, or two rows.
+// The first part leaves room for the text that announces it.
+function splitTable(block, spare = 130) {
+    const table = part => part.matches("table") ? part : part.querySelector("table");
+    const inGroups = table(block)?.tBodies.length > 1;
+    const parts = part => inGroups ? table(part).tBodies : table(part)?.tBodies[0]?.rows;
+    const rows = [...parts(block) ?? []];
+    if (block.offsetHeight <= HEIGHT || rows.length < 2) return [block];
+    const rest = block.cloneNode(true), left = rows.length;
+    while (block.offsetHeight > HEIGHT - spare && rows.length > 1) rows.pop().remove();
+    for (let number = rows.length; number > 0; number -= 1) parts(rest)[0].remove();
+    block.after(rest);
+    return rows.length < left ? [block, ...splitTable(rest, 40)] : [block];
+}
+
 // Code and printed text that are longer than a page, with the smallest letters, go on in a further block: after an empty
 // line in the lower half of the page if there is one, else after the last line that fits.
 function splitText(block) {
@@ -92,6 +107,10 @@ function splitText(block) {
     return [head, ...splitText(block)];
 }
 
+// A question and its answers, a lab's picture and the line that says so, stay on one page.
+const goesWith = (block, next) => next && heightOf([block, next]) - GAP <= HEIGHT
+    && (next.matches(".live") || next.matches("ul") && block.textContent.startsWith("Your guess?"));
+
 function deal(section) {
     const cellOf = new Map();
     let blocks = [...section.querySelectorAll(BLOCKS)].filter(block => !block.closest("aside.notes"));
@@ -103,25 +122,26 @@ function deal(section) {
         block.querySelectorAll(".anchor-link").forEach(link => link.remove());
         if (kind(block) === "figure") fitFigure(block); else fitLetters(block);
     }
-    blocks = blocks.flatMap(block => splitList(block).flatMap(splitText).map(part => (cellOf.set(part, cellOf.get(block)), part)));
+    blocks = blocks.flatMap(block => splitList(block).flatMap(part => splitTable(part)).flatMap(splitText).map(part => (cellOf.set(part, cellOf.get(block)), part)));
     blocks = blocks.filter(block => block.offsetHeight > 0);
 
     const pages = [[]];
     let heading = null;
-    for (const block of blocks) {
+    for (let unit = [], number = 0; number < blocks.length; unit = [], number += 1) {
+        do unit.push(blocks[number]); while (goesWith(blocks[number], blocks[number + 1]) && ++number);
         const page = pages.at(-1);
-        if (page.length && heightOf([...page, block]) - GAP > HEIGHT) {
+        if (page.length && heightOf([...page, ...unit]) - GAP > HEIGHT) {
             const along = isHeading(page.at(-1)) && page.length > 1 ? [page.pop()] : [];   // a heading never ends a page
-            const next = [...along, block];
+            const next = [...along, ...unit];
             if (!isHeading(next[0]) && heading) {
                 const running = room.appendChild(make("p", "running block", heading));
                 if (heightOf([running, ...next]) - GAP <= HEIGHT) next.unshift(running); else running.remove();
             }
             pages.push(next);
         } else {
-            page.push(block);
+            page.push(...unit);
         }
-        if (isHeading(block)) heading = block.textContent;
+        heading = unit.findLast(isHeading)?.textContent ?? heading;
     }
     return pages.filter(page => page.length).map((page, number) => {
         const made = make("section", "page");
