@@ -7,6 +7,7 @@ that the last value wins.
 from __future__ import annotations
 
 import asyncio
+import gc
 import html
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from .plots import caption, draw_training, new_figure, to_png
 from .training import train
 
 Values = dict[str, Any]
-REDRAW_SECONDS = 0.2           # between pictures while training: drawing must not starve the training
+REDRAW_SECONDS = 0.25          # between pictures while training: drawing must not starve the training
 BREATH_SECONDS = 0.02          # how long training may hold the kernel before it looks for a new value
 NONE = "none"                  # how None stands in a list: ipywidgets reads None as "nothing selected"
 KEPT_RUNS = 3                  # earlier runs that stay as faint curves
@@ -59,6 +60,10 @@ class Lab(widgets.VBox):
         reset.on_click(lambda _: self.reset())
         super().__init__([*controls.values(), widgets.HBox([stop, reset]), self.picture, self.status, *extra])
         self.add_class("course-lab")
+        # A full sweep of the garbage collector visits a million objects of Torch's and others, again and again, while
+        # pictures are drawn. They are here to stay: set them aside, or the lab stutters for half a second.
+        gc.collect()
+        gc.freeze()
         self._defaults, self._listening = self.values, True
         for control in controls.values():
             control.observe(lambda _: self.start(), names="value")
@@ -126,7 +131,7 @@ class Lab(widgets.VBox):
                 if start > draw_at:
                     self._draw(result)
                     now = time.perf_counter()
-                    draw_at = now + max(REDRAW_SECONDS, 2 * (now - start))
+                    draw_at = now + max(REDRAW_SECONDS, 3 * (now - start))
                 if time.perf_counter() > breathe_at:
                     await asyncio.sleep(0)                 # here a new value arrives, and cancels us
                     breathe_at = time.perf_counter() + BREATH_SECONDS

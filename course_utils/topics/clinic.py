@@ -385,8 +385,11 @@ def _treated(fault: str, treatment: str | None) -> Case:
 SIZE = (10.0, 5.8)
 
 
-def draw_chart(axes: np.ndarray, chart: Chart, before: Chart | None = None) -> None:
-    """All instruments of one patient on axes [2, 3]; ``before`` (an earlier chart of it) stays as faint lines."""
+def draw_chart(axes: np.ndarray, chart: Chart, before: Chart | None = None, table: bool = True) -> None:
+    """All instruments of one patient on axes [2, 3]; ``before`` (an earlier chart of it) stays as faint lines.
+
+    The ``table`` of facts takes a quarter of the drawing: a chart that still grows does without.
+    """
     loss, accuracy, norms, ratios, units, facts = axes.flat
     if before is not None:
         loss.plot(before.loss, color=GREY, alpha=0.4, linewidth=0.8)
@@ -415,8 +418,9 @@ def draw_chart(axes: np.ndarray, chart: Chart, before: Chart | None = None) -> N
     units.set_title("share of hidden units", fontsize=10)
     units.legend(fontsize=8, loc="best")
     facts.axis("off")
-    facts.text(-0.13, 1.06, facts_table(chart), fontsize=8, family="monospace", va="top", linespacing=1.25,
-               transform=facts.transAxes)
+    if table:
+        facts.text(-0.13, 1.06, facts_table(chart), fontsize=8, family="monospace", va="top", linespacing=1.25,
+                   transform=facts.transAxes)
 
 
 def chart_image(chart: Chart, name: str = "a patient") -> Image:
@@ -472,6 +476,7 @@ class Visit:
     diagnosis: str | None
     cured: bool
     chart: Chart
+    growing: bool
 
 
 def clinic_lab(dataset: Dataset, seed: int = 0, count: int = 12) -> Lab:
@@ -485,12 +490,14 @@ def clinic_lab(dataset: Dataset, seed: int = 0, count: int = 12) -> Lab:
         fault = patients[values["patient"]]
         diagnosis = None if values["diagnosis"] == LOOK_FIRST else values["diagnosis"]
         cured = values["cure"] != "not yet" and diagnosis is not None
-        for chart in attend(_treated(fault, diagnosis if cured else None), dataset, seed):
-            yield Visit(values["patient"], fault, diagnosis, cured, chart)
+        case = _treated(fault, diagnosis if cured else None)
+        for chart in attend(case, dataset, seed):
+            growing = len(chart.accuracy["training"]) < case.epochs and np.isfinite(chart.loss).all()
+            yield Visit(values["patient"], fault, diagnosis, cured, chart, growing)
 
     def draw(figure, axes: np.ndarray, visit: Visit, earlier: Sequence[Visit]) -> None:
         same = [old.chart for old in earlier if old.number == visit.number and not old.cured]
-        draw_chart(axes, visit.chart, same[-1] if visit.cured and same else None)
+        draw_chart(axes, visit.chart, same[-1] if visit.cured and same else None, table=not visit.growing)
 
     return Lab(controls, run, draw, describe_visit, columns=3, rows=2, size=SIZE)
 
