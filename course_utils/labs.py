@@ -60,8 +60,9 @@ class Lab(widgets.VBox):
         reset.on_click(lambda _: self.reset())
         super().__init__([*controls.values(), widgets.HBox([stop, reset]), self.picture, self.status, *extra])
         self.add_class("course-lab")
-        # A full sweep of the garbage collector visits a million objects of Torch's and others, again and again, while
-        # pictures are drawn. They are here to stay: set them aside, or the lab stutters for half a second.
+        # While pictures are drawn, Python's garbage collector sweeps again and again over a million objects of Torch's and
+        # others that are here to stay, and the lab stutters for half a second: set them aside, until the next lab is made.
+        gc.unfreeze()
         gc.collect()
         gc.freeze()
         self._defaults, self._listening = self.values, True

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from course_utils import checks, load_mnist
+from course_utils.plots import new_figure
 from course_utils.topics import clinic
 from course_utils.topics.clinic import FAULTS, Case
 
@@ -194,3 +195,17 @@ def test_the_first_picture_comes_after_one_epoch(small):
     lab = clinic.clinic_lab(small, seed=1, count=3)
     first = next(lab.run(lab.values))
     assert len(first.chart.accuracy["test"]) == 1
+
+
+def test_the_table_of_facts_comes_with_the_last_picture_however_a_patient_ends(small):
+    lab = clinic.clinic_lab(small, seed=0, count=len(FAULTS))
+    for number in range(len(FAULTS)):
+        visits = list(lab.run(lab.values | {"patient": number}))
+        assert not visits[-1].growing, visits[-1].fault
+        figure, axes = new_figure(3, 2)
+        lab.draw(figure, axes, visits[-1], [])
+        assert [text.get_text() for text in axes.flat[5].texts] == [clinic.facts_table(visits[-1].chart)]
+        if visits[0].growing:
+            figure, axes = new_figure(3, 2)
+            lab.draw(figure, axes, visits[0], [])
+            assert not axes.flat[5].texts
