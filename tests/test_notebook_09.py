@@ -223,6 +223,7 @@ def test_a_view_is_the_image_moved_along_the_diagonal_or_mirrored():
 def test_a_new_convolution_hands_its_channels_on():
     images = torch.rand(2, 5, 8, 8)
     torch.testing.assert_close(t09.ConvNorm(5, 9)[0](images)[:, :5], images)
+    assert not torch.allclose(t09.ConvNorm(5, 9, dirac=False)[0](images)[:, :5], images, atol=0.1)
 
 
 def test_stored_results_name_their_runs():

@@ -117,7 +117,7 @@ def make_resnet(width: int = 32, depth: int = 1, outputs: int = 10, whitening: b
 
     The first layer looks at 4x4 patches two pixels apart, or with ``stride`` 1 at every 2x2 patch: finer, and four times the
     work. Each stage is a convolution, pooled to half the size, and a residual block of ``depth`` convolutions. With
-    ``whitening`` the first layer is fixed; ``whiten`` sets it. With ``dirac`` the convolutions start by handing on their input.
+    ``whitening`` the first layer is fixed; ``whiten`` sets it. With ``dirac`` each convolution starts by handing its input on.
     """
     patches = 2 * 12
     first = nn.Conv2d(3, patches, 2 * stride, stride, padding=stride - 1, bias=False)
@@ -187,7 +187,7 @@ BASELINE = Recipe(network="plain", width=8, optimizer="sgd", learning_rate=0.02,
 FAST = Recipe(optimizer="sgd", momentum=0.9, nesterov=True, learning_rate=0.8, batch_size=512, weight_decay=5e-4,
               schedule="one_cycle", warmup=0.2, augment=crop_flip, label_smoothing=0.2, width=32, epochs=MOST_EPOCHS,
               whitening=True, dirac=True, averaging=0.95, test_views=6)
-STRONG = FAST.replace(width=64, stride=1)
+STRONG = FAST.replace(width=64, depth=2, stride=1)
 RECIPES = {"baseline": BASELINE, "fast": FAST, "strong": STRONG}
 
 
