@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit                       # the quantile of t; scipy.stats would take half a second to import
+from scipy.special import stdtrit  # the quantile of t; scipy.stats would take half a second to import
 
 from .history import History
 

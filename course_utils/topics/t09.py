@@ -117,7 +117,7 @@ def make_resnet(width: int = 32, depth: int = 1, outputs: int = 10, whitening: b
 
     The first layer looks at 4x4 patches two pixels apart, or with ``stride`` 1 at every 2x2 patch: finer, and four times the
     work. Each stage is a convolution, pooled to half the size, and a residual block of ``depth`` convolutions. With
-    ``whitening`` the first layer is fixed; ``whiten`` sets it. With ``dirac`` each convolution starts by handing its input on.
+    ``whitening`` the first layer is fixed; ``whiten`` sets it. With ``dirac`` a convolution starts by handing its input on.
     """
     patches = 2 * 12
     first = nn.Conv2d(3, patches, 2 * stride, stride, padding=stride - 1, bias=False)
