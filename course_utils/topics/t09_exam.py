@@ -92,7 +92,9 @@ def stored_table(results: dict[str, dict]) -> list[dict]:
         shown = str(accuracy(stored_history(result))) if len(values) > 1 else f"{values[0]:.2%} (one seed: no interval)"
         threads = f"{result['threads']} thread" + "s" * (result["threads"] > 1)
         rows.append({"recipe": name, "validation accuracy": shown, "epochs": max(result["epochs"]),
-                     "seconds": round(float(np.mean(result["seconds"]))), "parameters": result["parameters"],
+                     "seconds": round(float(np.mean(result["seconds"]))),
+                     "seconds an epoch": round(float(np.sum(result["seconds"]) / np.sum(result["epochs"])), 1),
+                     "parameters": result["parameters"],
                      "processor": f"{result['processor']}, {threads}", "measured": result["measured"],
                      "note": result["note"]})
     return rows
