@@ -2,6 +2,8 @@
 
 import os
 import time
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import psutil
 import pytest
@@ -90,7 +92,10 @@ def test_an_interrupted_search_is_restored_without_training_anything_twice(nobod
     from ray import tune
 
     try:
-        t08.start_ray(workers=2)
+        address = t08.start_ray(workers=2, dashboard=True)
+        assert address.startswith("http://127.0.0.1:")
+        with pytest.raises(HTTPError, match="401"):        # it is there, and wants the token
+            urlopen(f"{address}/api/version", timeout=30)
         assert all(address.removeprefix("::ffff:") in ("127.0.0.1", "::1") for address in listeners()), listeners()
         interrupted = t08.tuner(small, tmp_path, "digits", 6, epochs=2, callbacks=[t08.interrupt_after(2)]).fit()
         first = t08.ray_table(interrupted)

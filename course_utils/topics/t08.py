@@ -182,19 +182,18 @@ def prepare_ray() -> None:
     logging.getLogger("ray").setLevel(logging.CRITICAL)
 
 
-def start_ray(workers: int = 2) -> str | None:
-    """A local Ray cluster with ``workers`` places for trials; returns its dashboard's address, if that is installed.
+def start_ray(workers: int = 2, dashboard: bool = False) -> str | None:
+    """A local Ray cluster with ``workers`` places for trials; with a ``dashboard``, returns its address.
 
-    Listens on this machine only, behind a token of its own, sends no usage statistics, and says little.
+    Listens on this machine only, behind a token of its own, sends no usage statistics, and says little. The dashboard
+    needs what "ray[default]" adds (ImportError without), some seconds at the start, and a part of a core from then on.
     """
     prepare_ray()
     import ray
 
-    try:
-        from ray.dashboard import optional_deps as dashboard  # imports what "ray[default]" adds
-    except ImportError:
-        dashboard = None
-    context = ray.init("local", num_cpus=workers, include_dashboard=dashboard is not None, dashboard_host="127.0.0.1",
+    if dashboard:
+        importlib.import_module("ray.dashboard.optional_deps")
+    context = ray.init("local", num_cpus=workers, include_dashboard=dashboard, dashboard_host="127.0.0.1",
                        log_to_driver=False, logging_level="critical")
     return f"http://{context.dashboard_url}" if dashboard else None
 
