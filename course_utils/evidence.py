@@ -97,6 +97,12 @@ def curve_interval(history: History, metric: str = "val_accuracy") -> tuple[np.n
     return mean, mean - half, mean + half
 
 
+def epochs_to(history: History, target: float) -> np.ndarray:
+    """[run]: the first epoch whose validation accuracy reaches the target; one more than the last, if none does."""
+    reached = history.val_accuracy >= target
+    return np.where(reached.any(1), reached.argmax(1) + 1, reached.shape[1] + 1)
+
+
 def basin(history: History) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(rates, mean, low, high): final validation accuracy by learning rate; a run that diverged counts as chance."""
     groups = history.by("learning_rate")

@@ -11,7 +11,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from scipy import stats
 
 from course_utils import Config, Estimate, History, accuracy, claim, difference, mean_interval
-from course_utils.evidence import Claim, basin, basin_width, curve_interval
+from course_utils.evidence import Claim, basin, basin_width, curve_interval, epochs_to
 
 
 def history_of(correct: np.ndarray, configs: list[Config] | None = None) -> History:
@@ -151,3 +151,9 @@ def test_a_card_that_is_damaged_is_refused(damage):
 def test_no_verdict_follows_from_no_number(effect):
     with pytest.raises(ValueError, match="effect"):
         claim("X4", "It helps", effect, above=0)
+
+
+def test_epochs_to_a_target_count_from_one_and_a_run_that_never_arrives_counts_one_more_than_the_last():
+    history = History.empty([Config(epochs=3, seed=seed) for seed in range(3)], 1, 10)
+    history.val_accuracy[:] = [[0.9, 0.1, 0.9], [0.1, 0.2, 0.5], [0.1, np.nan, np.nan]]
+    assert epochs_to(history, 0.5).tolist() == [1, 3, 4]

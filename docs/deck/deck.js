@@ -75,11 +75,11 @@ function splitTable(block, spare = 130) {
     const parts = part => inGroups ? table(part).tBodies : table(part)?.tBodies[0]?.rows;
     const rows = [...parts(block) ?? []];
     if (block.offsetHeight <= HEIGHT || rows.length < 2) return [block];
-    const rest = block.cloneNode(true), left = rows.length;
+    const rest = block.cloneNode(true);
     while (block.offsetHeight > HEIGHT - spare && rows.length > 1) rows.pop().remove();
     for (let number = rows.length; number > 0; number -= 1) parts(rest)[0].remove();
     block.after(rest);
-    return rows.length < left ? [block, ...splitTable(rest, 40)] : [block];
+    return [block, ...splitTable(rest, 40)];
 }
 
 // Code and printed text that are longer than a page, with the smallest letters, go on in a further block: after an empty
@@ -122,7 +122,8 @@ function deal(section) {
         block.querySelectorAll(".anchor-link").forEach(link => link.remove());
         if (kind(block) === "figure") fitFigure(block); else fitLetters(block);
     }
-    blocks = blocks.flatMap(block => splitList(block).flatMap(part => splitTable(part)).flatMap(splitText).map(part => (cellOf.set(part, cellOf.get(block)), part)));
+    blocks = blocks.flatMap(block => splitList(block).flatMap(part => splitTable(part)).flatMap(splitText)
+        .map(part => (cellOf.set(part, cellOf.get(block)), part)));
     blocks = blocks.filter(block => block.offsetHeight > 0);
 
     const pages = [[]];
