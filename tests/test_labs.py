@@ -4,10 +4,11 @@ import asyncio
 import io
 
 import pytest
+import torch
 from PIL import Image as PilImage
 
 from course_utils import load_mnist
-from course_utils.labs import Lab, choice, learning_rate_lab, rates, slider, training_lab
+from course_utils.labs import Lab, choice, in_one_thread, learning_rate_lab, rates, slider, training_lab
 from course_utils.topics.t07 import cockpit_lab
 
 
@@ -101,6 +102,24 @@ def test_stop_leaves_the_training_where_it_is(monkeypatch):
     assert asyncio.run(stop_soon()) == []
     assert lab.result[0] == 7 and lab.result[1] < 99 and finished == [0]
     assert "stopped" in lab.status.value
+
+
+def test_a_run_computes_in_one_thread_and_leaves_the_setting_alone():
+    def run():
+        yield torch.get_num_threads()
+        raise ZeroDivisionError
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        results = in_one_thread(run())
+        assert next(results) == 1 and torch.get_num_threads() == 3
+        with pytest.raises(ZeroDivisionError):
+            next(results)
+        assert torch.get_num_threads() == 3
+        assert list(in_one_thread([])) == []
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_an_error_in_a_run_is_said_and_not_swallowed():
