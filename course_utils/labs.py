@@ -30,7 +30,6 @@ REDRAW_SECONDS = 0.25          # between pictures while training: drawing must n
 BREATH_SECONDS = 0.02          # how long training may hold the kernel before it looks for a new value
 NONE = "none"                  # how None stands in a list: ipywidgets reads None as "nothing selected"
 KEPT_RUNS = 3                  # earlier runs that stay as faint curves
-_END = object()
 
 
 class Lab(widgets.VBox):
@@ -174,15 +173,15 @@ def in_one_thread(results: Iterator[Any]) -> Iterator[Any]:
     Threads of Torch that have nothing to do spin for a while, and take from the browser the core it needs to show the
     picture: on two cores a lab is a quarter slower with both than with one.
     """
-    results = iter(results)
+    results, end = iter(results), object()
     while True:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            result = next(results, _END)
+            result = next(results, end)
         finally:
             torch.set_num_threads(threads)
-        if result is _END:
+        if result is end:
             return
         yield result
 
