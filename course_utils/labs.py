@@ -170,8 +170,8 @@ class Lab(widgets.VBox):
 def in_one_thread(results: Iterator[Any]) -> Iterator[Any]:
     """The same results, each computed in one thread of Torch; between them the setting is as it was.
 
-    Threads of Torch that have nothing to do spin for a while, and take from the browser the core it needs to show the
-    picture: on two cores a lab is a quarter slower with both than with one.
+    A thread of Torch that has nothing to do spins for a while, and takes from the browser the core that it needs to show
+    the picture: on two cores a lab answers sooner with one thread than with two.
     """
     results, end = iter(results), object()
     while True:
