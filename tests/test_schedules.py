@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import nn
 from torch.optim import lr_scheduler
@@ -109,13 +109,15 @@ def test_a_warm_up_of_a_whole_number_of_steps_does_not_divide_by_zero(steps, cut
     assert all(0 < rate <= 1 + 1e-9 for rate in rates)
 
 
+@example(steps=2, warmup=0.75, name="exponential")
 @given(steps=st.integers(2, 200), warmup=st.floats(0.01, 0.9),
        name=st.sampled_from([name for name in WITH_WARMUP if name != "one_cycle"]))
 def test_warm_up_climbs_linearly_for_its_share_and_then_leaves_the_rest_to_the_schedule(steps, warmup, name):
     climb = round(warmup * steps)
     rates = curve(name, steps, warmup)
     assert rates[:climb] == pytest.approx([0.01 + 0.99 * step / climb for step in range(climb)])
-    assert rates[climb:] == pytest.approx(curve(name, steps - climb))
+    left = steps - climb                                   # none, where the warm-up fills a very short run
+    assert rates[climb:] == pytest.approx(curve(name, max(1, left))[:left])
 
 
 @pytest.mark.parametrize("warmup", [0.1, 0.3, 0.5])
