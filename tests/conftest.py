@@ -15,8 +15,10 @@ from IPython.core.interactiveshell import InteractiveShell
 
 matplotlib.use("Agg")       # here, and not by MPLBACKEND: the notebooks' kernels would inherit that and draw nothing
 
-# Training takes as long as it takes; and CI should fail for a change, not for a throw of the dice.
-settings.register_profile("course", deadline=None, derandomize="CI" in os.environ, print_blob=True)
+# Training takes as long as it takes; and a test should fail for a change, not for a throw of the dice. To search further:
+# pytest --hypothesis-profile explore
+settings.register_profile("course", deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("explore", settings.get_profile("course"), derandomize=False, max_examples=1000)
 settings.load_profile("course")
 
 
