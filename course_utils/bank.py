@@ -17,7 +17,7 @@ from zipfile import BadZipFile
 import numpy as np
 import optuna
 
-from .data import DATA_FOLDER
+from .engine.data import DATA_FOLDER
 
 BANK = "hpo_bank.npz"
 CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")

@@ -25,7 +25,8 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional
 
-from .data import DATA_FOLDER, Dataset, Split, _reason, best_device, load_mnist
+from .engine.data import Dataset, Split, best_device, load_mnist
+from .files import DATA_FOLDER, reason
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 BATCHES = "cifar-10-batches-py"
@@ -148,7 +149,7 @@ def _download(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix="cifar10-download-", dir=folder))
     except OSError as error:
-        raise RuntimeError(f"cannot write into the folder {folder.name!r} ({_reason(error)}). "
+        raise RuntimeError(f"cannot write into the folder {folder.name!r} ({reason(error)}). "
                            "Pass a folder of your own: load_cifar10(folder, download=True).") from error
     try:
         download_url(CIFAR10.url, unfinished, CIFAR10.filename, CIFAR10.tgz_md5)
@@ -157,7 +158,7 @@ def _download(folder: Path) -> None:
         os.replace(unfinished / BATCHES, folder / BATCHES)
     except (RuntimeError, OSError, EOFError, HTTPException, tarfile.TarError) as error:
         raise RuntimeError(
-            f"CIFAR-10 could not be downloaded ({_reason(error)}). Check the connection and try again; or copy the folder "
+            f"CIFAR-10 could not be downloaded ({reason(error)}). Check the connection and try again; or copy the folder "
             f"{BATCHES} from a machine that has it into {folder.name}; or use an archive of image files.") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .models import ACTIVATIONS
+from .engine.networks import ACTIVATIONS
 
 # A sigmoid or tanh is saturated where its slope is below a fifth of its steepest.
 SATURATED = {nn.Sigmoid: lambda out: (out < 0.05) | (out > 0.95), nn.Tanh: lambda out: out.abs() > 0.9}

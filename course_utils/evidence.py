@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit  # the quantile of t; scipy.stats would take half a second to import
 
-from .history import History
+from .engine.history import History
 
 
 @dataclass(frozen=True)

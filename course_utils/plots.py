@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .evidence import Estimate, basin, curve_interval
-from .history import History
+from .engine.history import History
 
 COLOURS = ("#0072B2", "#D55E00", "#00795B", "#B0478C", "#806000", "#3A8FC4", "#000000")
 LINES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)))

@@ -15,9 +15,9 @@ from optuna.samplers import BaseSampler
 from optuna.trial import Trial, TrialState
 
 from .bank import Bank
-from .config import Config
-from .data import Dataset
-from .training import Run, fit
+from .engine.config import Config
+from .engine.data import Dataset
+from .engine.training import Run, fit
 
 
 def make_study(sampler: BaseSampler | None = None, pruner: optuna.pruners.BasePruner | None = None,

@@ -97,7 +97,7 @@ SEEN = """async root => {
 # The same, as the kernel has it; whether a training is in flight; and every error that a lab has told of.
 KNOWN = """
 import asyncio, hashlib, html, ipywidgets, json, re
-from course_utils.labs import Lab
+from course_utils.classroom.lab import Lab
 course_labs = [each for each in ipywidgets.widgets.widget._instances.values() if isinstance(each, Lab)]
 course_errors, course_loops = [], set()
 for each in course_labs:

@@ -74,7 +74,7 @@ def test_an_error_in_a_cell_is_found(jupyterlab):  # noqa: F811
 
 def test_a_guess_in_the_page_stands_beside_the_result(jupyterlab):  # noqa: F811
     """A slider and a choice, by keyboard; Run All was not held up by either."""
-    cells = [new_code_cell("from course_utils.checks import predict\nmany = predict('How many?', between=(0, 10))\nmany"),
+    cells = [new_code_cell("from course_utils.classroom.check import predict\nmany = predict('How many?', between=(0, 10))\nmany"),
              new_code_cell("which = predict('Which?', ['this', 'that'])\nwhich"),
              new_code_cell("print(which.compare('this'))")]
     jupyterlab.write_notebook("guesses.ipynb", cells)

@@ -5,7 +5,7 @@ import html
 import pytest
 
 from course_utils import check, checks, predict, progress
-from course_utils.progress import load
+from course_utils.classroom.progress import load
 
 
 def test_the_first_condition_that_fails_speaks():

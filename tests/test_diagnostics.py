@@ -17,7 +17,7 @@ from course_utils.diagnostics import (
     layer_outputs,
     saturation,
 )
-from course_utils.models import BatchNorm, Dropout
+from course_utils.engine.networks import BatchNorm, Dropout
 
 
 @pytest.fixture(scope="module")

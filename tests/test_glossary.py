@@ -10,7 +10,7 @@ import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
 from course_utils import Config
-from course_utils.glossary import Glossary, Term, load_glossary
+from course_utils.classroom.glossary import Glossary, Term, load_glossary
 from run_notebooks import NOTEBOOKS
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")

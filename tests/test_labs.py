@@ -8,7 +8,7 @@ import torch
 from PIL import Image as PilImage
 
 from course_utils import load_mnist
-from course_utils.labs import Lab, choice, in_one_thread, learning_rate_lab, rates, slider, training_lab
+from course_utils.classroom.lab import Lab, choice, in_one_thread, learning_rate_lab, rates, slider, training_lab
 from course_utils.topics.t07 import cockpit_lab
 
 
@@ -71,7 +71,7 @@ def slow_lab(finished: list):
 
 
 def test_a_burst_ends_on_the_last_value_and_leaves_no_task(monkeypatch):
-    monkeypatch.setattr("course_utils.labs.BREATH_SECONDS", 0.0)
+    monkeypatch.setattr("course_utils.classroom.lab.BREATH_SECONDS", 0.0)
     finished = []
     lab = slow_lab(finished)
 
@@ -87,7 +87,7 @@ def test_a_burst_ends_on_the_last_value_and_leaves_no_task(monkeypatch):
 
 
 def test_stop_leaves_the_training_where_it_is(monkeypatch):
-    monkeypatch.setattr("course_utils.labs.BREATH_SECONDS", 0.0)
+    monkeypatch.setattr("course_utils.classroom.lab.BREATH_SECONDS", 0.0)
     finished = []
     lab = slow_lab(finished)
 

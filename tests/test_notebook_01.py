@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from course_utils import Config, checks, fit, load_mnist, make_mlp
-from course_utils.models import INITIALISATIONS
+from course_utils.engine.networks import INITIALISATIONS
 from course_utils.topics import t01
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"

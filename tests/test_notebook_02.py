@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from course_utils import Config, Split, checks, fit, load_mnist, make_mlp
-from course_utils.schedules import SCHEDULES
+from course_utils.engine.schedules import SCHEDULES
 from course_utils.topics import t02
 from run_notebooks import NOTEBOOKS
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from course_utils import Config, checks, fit, load_mnist, make_mlp
-from course_utils.models import is_stackable
+from course_utils.engine.networks import is_stackable
 from course_utils.plots import new_figure
 from course_utils.topics import t06
 from run_notebooks import NOTEBOOKS

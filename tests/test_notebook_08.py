@@ -15,7 +15,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils.tensorboard import SummaryWriter
 
 from course_utils import Config, checks, fit, make_mlp
-from course_utils.models import is_stackable
+from course_utils.engine.networks import is_stackable
 from course_utils.plots import new_figure
 from course_utils.topics import t08, t08_worker
 from run_notebooks import NOTEBOOKS

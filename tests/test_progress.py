@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from course_utils import progress as module
-from course_utils.progress import Progress, exercises, load, normalised, progress, record
+from course_utils.classroom.progress import Progress, exercises, load, normalised, progress, record
 
 HERE = Path(__file__).resolve().parent.parent
 NOTEBOOKS = HERE / "notebooks"
@@ -80,7 +80,7 @@ def test_a_file_that_cannot_be_read_is_not_taken_for_an_empty_one(file):
 
 @pytest.mark.slow
 def test_two_notebooks_that_pass_at_once_lose_nothing(file):
-    program = ("import sys; from course_utils.progress import record\n"
+    program = ("import sys; from course_utils.classroom.progress import record\n"
                "for number in range(20): record(f'{sys.argv[1]}.{number}', sys.argv[2])")
     writers = [subprocess.Popen([sys.executable, "-c", program, number, str(file.parent)], cwd=HERE) for number in "12"]
     assert [writer.wait(60) for writer in writers] == [0, 0]

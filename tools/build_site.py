@@ -21,7 +21,7 @@ from nbformat.v4 import new_markdown_cell
 from sphinx.cmd.build import build_main
 
 import build_slides
-from course_utils.glossary import load_glossary
+from course_utils.classroom.glossary import load_glossary
 from pages import HERE, NOTEBOOKS, describe_figures, link_to_pages, pose_questions, spare_the_reader
 
 SITE = HERE / "docs" / "site"

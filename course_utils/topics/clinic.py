@@ -20,11 +20,11 @@ from IPython.display import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..checks import Result, check
-from ..data import Dataset, Split
+from ..classroom.check import Result, check
+from ..engine.data import Dataset, Split
 from ..diagnostics import Instruments
-from ..labs import Lab, choice, slider
-from ..models import initialise, make_mlp
+from ..classroom.lab import Lab, choice, slider
+from ..engine.networks import initialise, make_mlp
 from ..plots import GREY, new_figure, style, to_png
 from .t06 import plot_layers
 

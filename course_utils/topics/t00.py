@@ -13,9 +13,9 @@ import pandas as pd
 import torch
 from packaging.requirements import Requirement
 
-from ..checks import Result, check
+from ..classroom.check import Result, check
 from ..evidence import Estimate
-from ..history import History
+from ..engine.history import History
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
 

@@ -10,17 +10,18 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn import Linear
 from torch.nn import functional
 
-from ..checks import Result, check
-from ..config import Config
-from ..data import Dataset, Split
+from ..classroom.check import Result, check
+from ..engine.config import Config
+from ..engine.data import Dataset, Split
 from ..diagnostics import inspect_layers, layer_outputs
-from ..history import History
-from ..labs import Lab, Values, choice, slider
-from ..models import ACTIVATIONS, INITIALISATIONS, Linear, initialise, make_mlp
+from ..engine.history import History
+from ..classroom.lab import Lab, Values, choice, slider
+from ..engine.networks import ACTIVATIONS, INITIALISATIONS, initialise, make_mlp
 from ..plots import GREY, style
-from ..training import fit
+from ..engine.training import fit
 
 LAB_WIDTH = 100                                            # units in each hidden layer of the initialisation lab
 

@@ -13,14 +13,14 @@ from torch.nn import functional
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ..checks import Result, check
-from ..config import Config
-from ..data import Dataset, Split
-from ..history import History
-from ..labs import Lab, Values, choice, describe_training, rates, slider
+from ..classroom.check import Result, check
+from ..engine.config import Config
+from ..engine.data import Dataset, Split
+from ..engine.history import History
+from ..classroom.lab import Lab, Values, choice, describe_training, rates, slider
 from ..plots import GREY, style
-from ..schedules import SCHEDULES, make_schedule
-from ..training import train
+from ..engine.schedules import SCHEDULES, make_schedule
+from ..engine.training import train
 
 OWN_START = ("plateau", "warmup_stable_decay")             # schedules that take no warm-up
 

@@ -15,14 +15,14 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
 
-from ..checks import Result, check
-from ..config import Config
-from ..data import Dataset, Split
-from ..history import History
-from ..labs import Lab, Values, slider
-from ..models import make_mlp
+from ..classroom.check import Result, check
+from ..engine.config import Config
+from ..engine.data import Dataset, Split
+from ..engine.history import History
+from ..classroom.lab import Lab, Values, slider
+from ..engine.networks import make_mlp
 from ..plots import GREY, style
-from ..training import Run, train
+from ..engine.training import Run, train
 
 # --- measuring ------------------------------------------------------------------------------------------------------
 
@@ -31,13 +31,7 @@ def validation_losses(run: Run) -> np.ndarray:
     """[K]: the validation loss of each network of a stack as it is now, between two updates."""
     if run.epoch_ended:                                    # the engine has just looked
         return run.history.val_loss[run.indices, run.epoch - 1]
-    val, count = run.dataset.val, len(run.indices)
-    run.module.eval()
-    with torch.no_grad():
-        logits = run.module(val.images).view(count, len(val), -1)
-    run.module.train()
-    losses = functional.cross_entropy(logits.flatten(0, 1), val.labels.repeat(count), reduction="none")
-    return losses.view(count, -1).mean(1).cpu().numpy()
+    return run.evaluate(run.dataset.val)[0].mean(1)
 
 
 def race(batch_size: int, rates: Sequence[float], dataset: Dataset, target: float, *, most_epochs: int, seeds: int = 8,

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..checks import Result, check
-from ..config import Config
-from ..data import Dataset, Split
+from ..classroom.check import Result, check
+from ..engine.config import Config
+from ..engine.data import Dataset, Split
 from ..evidence import Estimate, accuracy, difference
-from ..history import History
-from ..labs import Lab, Values, choice, describe_training, rates, slider, values_of
-from ..models import make_mlp
+from ..engine.history import History
+from ..classroom.lab import Lab, Values, choice, describe_training, rates, slider, values_of
+from ..engine.networks import make_mlp
 from ..plots import COLOURS, GREY, Axes, Figure, plot_gap
-from ..training import fit, train
+from ..engine.training import fit, train
 
 
 @torch.no_grad()

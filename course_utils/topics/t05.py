@@ -9,9 +9,9 @@ from typing import Any
 import ipywidgets as widgets
 import numpy as np
 
-from ..checks import Result, check
+from ..classroom.check import Result, check
 from ..evidence import Estimate
-from ..labs import Lab, Values, choice, slider
+from ..classroom.lab import Lab, Values, choice, slider
 from ..plots import COLOURS, style
 from ..search import Replay, replay
 

@@ -18,18 +18,19 @@ import pandas as pd
 import torch
 from scipy import stats
 from torch import Tensor, nn
+from torch.nn import Linear
 from torch.nn import functional
 
-from ..checks import Result, check
-from ..config import Config
-from ..data import Dataset, Split
+from ..classroom.check import Result, check
+from ..engine.config import Config
+from ..engine.data import Dataset, Split
 from ..diagnostics import inspect_layers, layer_outputs
 from ..evidence import accuracy
-from ..history import History
-from ..labs import Lab, choice, slider
-from ..models import ACTIVATIONS, INITIALISATIONS, NORMALISATIONS, Linear, initialise
+from ..engine.history import History
+from ..classroom.lab import Lab, choice, slider
+from ..engine.networks import ACTIVATIONS, INITIALISATIONS, NORMALISATIONS, initialise
 from ..plots import COLOURS, GREY, plot_curves, style
-from ..training import build_mlp, train
+from ..engine.training import build_mlp, train
 
 # ---- pictures -------------------------------------------------------------------------------------------------------
 

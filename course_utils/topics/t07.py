@@ -8,12 +8,12 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from ..checks import Result, check
-from ..config import Config
-from ..data import Dataset
+from ..classroom.check import Result, check
+from ..engine.config import Config
+from ..engine.data import Dataset
 from ..evidence import Estimate, accuracy
-from ..history import History
-from ..labs import Lab, Values, choice, rates, slider, training_lab
+from ..engine.history import History
+from ..classroom.lab import Lab, Values, choice, rates, slider, training_lab
 
 PATIENT = Config(width=128, activation="sigmoid", init="normal", optimizer="adam", learning_rate=1e-3, batch_size=128,
                  epochs=50)

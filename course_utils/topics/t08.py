@@ -30,16 +30,17 @@ from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
 from scipy import stats
 from torch import Tensor, nn
+from torch.nn import Linear
 
-from ..checks import Result, check
-from ..config import Config
-from ..data import Dataset
+from ..classroom.check import Result, check
+from ..engine.config import Config
+from ..engine.data import Dataset
 from ..evidence import Estimate
-from ..labs import Lab, slider
-from ..models import Linear, initialise
+from ..classroom.lab import Lab, slider
+from ..engine.networks import initialise
 from ..plots import COLOURS, GREY, Axes, legend_outside, style
 from ..search import make_study
-from ..training import fit
+from ..engine.training import fit
 from .t06 import free_port, stop_tensorboard
 from .t08_worker import FINISHED, open_study, ray_trial, suggest
 

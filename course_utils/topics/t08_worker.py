@@ -19,10 +19,10 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_s
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
 from optuna.trial import TrialState
 
-from ..config import Config
-from ..data import Dataset, load_mnist
+from ..engine.config import Config
+from ..engine.data import Dataset, load_mnist
 from ..search import make_study, run_study
-from ..training import train
+from ..engine.training import train
 
 HEARTBEAT_SECONDS, GRACE_SECONDS = 1, 3                    # minutes, not seconds, where trials take hours
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)

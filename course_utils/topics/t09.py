@@ -19,15 +19,16 @@ from torch.nn import functional
 from torch.nn.utils import parameters_to_vector
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..augment import random_flip
-from ..config import Config
-from ..data import Dataset, Split
-from ..history import History, TrainedWeights
-from ..labs import Lab, Values, choice, slider
-from ..models import make_cnn
+from ..engine.augment import random_flip
+from ..engine.config import Config
+from ..engine.data import Dataset, Split
+from ..engine.history import History
+from ..engine.stack import Weights
+from ..classroom.lab import Lab, Values, choice, slider
+from ..engine.networks import make_cnn
 from ..plots import GREY, Figure
-from ..schedules import make_schedule
-from ..training import make_optimizer
+from ..engine.schedules import make_schedule
+from ..engine.optimizers import make_optimizer
 
 MOST_EPOCHS = 10
 
@@ -290,7 +291,7 @@ def train_recipe(recipe: Recipe, dataset: Dataset, *, on_epoch: Callable[[Histor
     final = (averaged.module if averaged else model).eval()
     row = parameters_to_vector([p.contiguous() for p in final.parameters() if p.requires_grad]).detach()
     rest = [p for p in final.parameters() if not p.requires_grad] + list(final.buffers())
-    history.weights[0] = TrainedWeights(final, row, [value.detach() for value in rest])
+    history.weights[0] = Weights(final, {})
     return history
 
 

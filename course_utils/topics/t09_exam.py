@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..checks import Result, _holds, check
-from ..data import DATA_FOLDER, Dataset, Split
+from ..classroom.check import Result, _holds, check
+from ..engine.data import DATA_FOLDER, Dataset, Split
 from ..evidence import accuracy
-from ..history import History
+from ..engine.history import History
 from .t09 import AUGMENTATIONS, MOST_EPOCHS, Recipe, is_rehearsal, precision_of
 
 LEADERBOARD = DATA_FOLDER / "cifar10_leaderboard.json"

@@ -15,7 +15,7 @@ import pandas as pd
 from IPython.display import Image
 from scipy import stats
 
-from ..data import DATA_FOLDER
+from ..engine.data import DATA_FOLDER
 from ..evidence import Claim, Estimate
 from ..plots import GREY, new_figure, to_png
 

@@ -32,7 +32,7 @@ from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
 from course_utils import Config, fit, load_mnist
-from course_utils.training import build_mlp
+from course_utils.engine.training import build_mlp
 
 EPOCHS, BATCH, DROPOUT = 5, 64, 0.2
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
 from course_utils import Config
-from course_utils.augment import AUGMENTATIONS, random_flip
-from course_utils.config import OPTIMIZERS
-from course_utils.models import ACTIVATIONS, INITIALISATIONS, NORMALISATIONS
-from course_utils.schedules import SCHEDULES
+from course_utils.engine.augment import AUGMENTATIONS, random_flip
+from course_utils.engine.optimizers import OPTIMIZERS
+from course_utils.engine.networks import ACTIVATIONS, INITIALISATIONS, NORMALISATIONS
+from course_utils.engine.schedules import SCHEDULES
 
 POSITIVE = st.floats(0, exclude_min=True, allow_infinity=False)
 NOT_NEGATIVE = st.floats(0, allow_infinity=False)
@@ -65,7 +65,7 @@ FIELDS = {
     "label_smoothing": (SHARE, NO_SHARE | st.none() | NO_NUMBER),
     "augment": (st.none() | name_of(AUGMENTATIONS) | st.just(random_flip), no_name_of(AUGMENTATIONS, none=True)),
     "patience": (st.none() | count(1), no_count(1)),
-    "seed": (count(0), st.none() | no_count(0)),
+    "seed": (st.integers(0, 2**32 - 1), st.none() | no_count(0) | st.integers(2**32)),
 }
 NEEDED = {"momentum": {"optimizer": "sgd"}, "nesterov": {"optimizer": "sgd", "momentum": 0.9}}
 

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from course_utils import augment, load_mnist
-from course_utils.augment import AUGMENTATIONS, random_affine, random_flip, random_shift
+from course_utils import load_mnist
+from course_utils.engine import augment
+from course_utils.engine.augment import AUGMENTATIONS, random_affine, random_flip, random_shift
 
 DIGITS = load_mnist(subset=200, device="cpu").train.images
 NONE = {"degrees": 0, "shift": 0, "scale": 0, "shear": 0}

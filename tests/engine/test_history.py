@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
 from course_utils import Config, Dataset, History, fit, load_mnist
-from course_utils.history import CURVES
+from course_utils.engine.history import CURVES
 
 RATES, SEEDS, EPOCHS = (0.1, 0.2, 0.4), (0, 1), 4
 ARRAYS = (*CURVES, "step_loss", "learning_rate", "diverged", "kept_epoch", "val_correct", "seconds")

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from IPython.display import Image
 
-from .config import Config
-from .data import Dataset
-from .evidence import accuracy
-from .history import History
-from .plots import caption, draw_training, new_figure, to_png
-from .training import train
+from ..engine.config import Config
+from ..engine.data import Dataset
+from ..evidence import accuracy
+from ..engine.history import History
+from ..plots import caption, draw_training, new_figure, to_png
+from ..engine.training import train
 
 Values = dict[str, Any]
 REDRAW_SECONDS = 0.25          # between pictures while training: drawing must not starve the training

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.optim import lr_scheduler
 
-from course_utils.schedules import SCHEDULES, make_schedule
+from course_utils.engine.schedules import SCHEDULES, make_schedule
 
 WITH_WARMUP = [name for name in SCHEDULES if name not in ("plateau", "warmup_stable_decay")]
 RATE = 0.4

@@ -22,7 +22,7 @@ from torch.nn import functional
 from torchvision.datasets import MNIST
 
 from course_utils import Split, load_mnist, load_mnist_full
-from course_utils.data import DATA_FOLDER, MNIST_SAMPLE_SHA256, SPLITS
+from course_utils.engine.data import DATA_FOLDER, MNIST_SAMPLE_SHA256, SPLITS
 
 NPZ = DATA_FOLDER / "mnist_sample.npz"
 SCRIPT = DATA_FOLDER / "build_mnist_sample.py"
@@ -150,7 +150,7 @@ def test_repr_names_sizes_and_device(mnist):
 
 
 def test_a_missing_file_says_how_to_get_it_back(tmp_path):
-    with pytest.raises(FileNotFoundError, match="is missing.*git checkout -- data/mnist_sample.npz") as error:
+    with pytest.raises(FileNotFoundError, match="is missing.*git checkout -- :/data/mnist_sample.npz .*without git") as error:
         load_mnist(folder=tmp_path)
     assert str(tmp_path) not in str(error.value)
 

@@ -1,0 +1,1 @@
+"""What answers a learner: checks, predictions, labs, progress and the glossary."""

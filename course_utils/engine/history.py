@@ -1,0 +1,165 @@
+"""What training runs leave behind: curves for every configuration, and the trained networks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from .config import Config
+from .stack import Weights
+
+CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+
+
+@dataclass
+class History:
+    """The record of ``fit``. Arrays are NaN where a run had already ended.
+
+    configs         list of Config, in the order given
+    train_loss, train_accuracy, val_loss, val_accuracy
+                    [config, epoch], after each epoch, in evaluation mode; the training figures on
+                    as many training images as there are validation images, never augmented
+    step_loss       [config, step], the loss of each batch as the optimiser saw it
+    learning_rate   [config, step]
+    diverged        [config] bool: the loss stopped being a finite number
+    kept_epoch      [config], the epoch (from 0) whose weights were kept: the last, or the best with
+                    patience; -1 for a run that diverged
+    val_correct     [config, validation image] bool, at the kept epoch; a run that diverged answers
+                    "0" to everything
+    seconds         [config], this run's share of the time its stack took
+    changes         {config: [(step, {field: value})]}: what ``run.set`` changed on the way
+    """
+
+    configs: list[Config]
+    train_loss: np.ndarray
+    train_accuracy: np.ndarray
+    val_loss: np.ndarray
+    val_accuracy: np.ndarray
+    step_loss: np.ndarray
+    learning_rate: np.ndarray
+    diverged: np.ndarray
+    kept_epoch: np.ndarray
+    val_correct: np.ndarray
+    seconds: np.ndarray
+    weights: list[Weights | None] = field(repr=False, default_factory=list)
+    changes: dict[int, list[tuple[int, dict[str, Any]]]] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, configs: list[Config], steps: int, val_images: int) -> History:
+        """All NaN: ``steps`` is the largest number of updates that any configuration makes."""
+        count, epochs = len(configs), max(config.epochs for config in configs)
+        curves = {name: np.full((count, epochs), np.nan, np.float32) for name in CURVES}
+        return cls(
+            configs,
+            **curves,
+            step_loss=np.full((count, steps), np.nan, np.float32),
+            learning_rate=np.full((count, steps), np.nan, np.float32),
+            diverged=np.zeros(count, bool),
+            kept_epoch=np.full(count, -1),
+            val_correct=np.zeros((count, val_images), bool),
+            seconds=np.zeros(count),
+            weights=[None] * count,
+        )
+
+    def __len__(self) -> int:
+        return len(self.configs)
+
+    def __getitem__(self, chosen: Sequence[int] | np.ndarray | slice) -> History:
+        """Some of the runs: indices, a slice or a boolean mask."""
+        rows = np.atleast_1d(np.arange(len(self))[chosen])
+        arrays = {name: each[rows] for name, each in vars(self).items() if hasattr(each, "dtype")}
+        return History(
+            [self.configs[row] for row in rows],
+            **arrays,
+            weights=[self.weights[row] for row in rows],
+            changes={n: self.changes[row] for n, row in enumerate(rows) if row in self.changes},
+        )
+
+    def select(self, **values: Any) -> History:
+        """The runs whose Config has these values: ``history.select(learning_rate=0.1)``."""
+        chosen = [
+            all(_equal(getattr(config, name), value) for name, value in values.items())
+            for config in self.configs
+        ]
+        if not any(chosen):
+            differ = {name: list(self.by(name)) for name in self.varied()}
+            raise ValueError(f"no run has {values}; the configurations differ in {differ}")
+        return self[np.array(chosen)]
+
+    def by(self, name: str) -> dict[Any, History]:
+        """The runs grouped by one field of Config, in order of appearance."""
+        values = dict.fromkeys(getattr(config, name) for config in self.configs)
+        return {value: self.select(**{name: value}) for value in values}
+
+    def varied(self) -> list[str]:
+        """The fields of Config in which the runs differ."""
+        first = self.configs[0]
+        return [
+            name
+            for name in vars(first)
+            if any(getattr(config, name) != getattr(first, name) for config in self.configs)
+        ]
+
+    def best(self, name: str) -> History:
+        """The runs of the value of one field whose mean validation accuracy is the highest.
+
+        A run that diverged counts as chance. Raises ValueError where other fields but the seed
+        vary too: a value of ``name`` would then stand for a mixture.
+        """
+        mixed = [each for each in self.varied() if each not in (name, "seed")]
+        if mixed:
+            raise ValueError(
+                f"{', '.join(mixed)}: varies as well as {name}; select one value first"
+            )
+        return max(self.by(name).values(), key=lambda runs: runs.val_correct.mean())
+
+    def final(self, metric: str = "val_accuracy") -> np.ndarray:
+        """[config]: a curve at the epoch whose weights were kept; NaN for a run that diverged."""
+        rows = np.arange(len(self))
+        at_kept = getattr(self, metric)[rows, np.maximum(self.kept_epoch, 0)]
+        return np.where(self.kept_epoch >= 0, at_kept, np.nan)
+
+    def mean(self, metric: str = "val_accuracy") -> np.ndarray:
+        """[epoch]: the mean of a curve over the runs."""
+        return np.mean(getattr(self, metric), axis=0)
+
+    def model(self, index: int = 0) -> nn.Module:
+        """The trained network of one run: a plain module in evaluation mode, yours to keep."""
+        weights = self.weights[index]
+        if weights is None:
+            why = "fit was called with keep_models=False, or was interrupted"
+            raise ValueError(f"run {index} has no weights: {why}")
+        return weights.to_module()
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row for each run and epoch: the fields that vary, the seed, the epoch (from 1) and
+        the four curves. None stands as "none", which pandas keeps when it groups."""
+        count, epochs = self.val_loss.shape
+        frame = pd.DataFrame()
+        for name in dict.fromkeys([*self.varied(), "seed"]):
+            cells = [_cell(getattr(config, name)) for config in self.configs]
+            kind = object if "none" in cells else None
+            frame[name] = np.repeat(np.array(cells, dtype=kind), epochs)
+        frame["epoch"] = np.tile(np.arange(1, epochs + 1), count)
+        for name in CURVES:
+            frame[name] = getattr(self, name).ravel()
+        return frame.dropna(subset=["val_loss"], ignore_index=True)
+
+
+def _equal(value: Any, other: Any) -> bool:
+    """Equal, or equal but for the rounding that a number suffers on its way."""
+    numbers = [isinstance(each, (int, float, np.number)) for each in (value, other)]
+    return math.isclose(value, other, rel_tol=1e-9) if all(numbers) else value == other
+
+
+def _cell(value: Any) -> Any:
+    """A Config value as it should stand in a table: callables by their name."""
+    if value is None:
+        return "none"
+    return getattr(value, "__name__", str(value)) if callable(value) else value

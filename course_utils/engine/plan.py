@@ -1,0 +1,138 @@
+"""Which configurations share a stack, and what is refused before any of them is trained."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from .architecture import Model, Way, build, build_mlp, check, key_of, way_of
+from .config import Config
+from .data import Dataset
+from .losses import Loss, checked_loss
+from .optimizers import make_optimizer, sharing
+from ..randomness import Chance
+from .schedules import rehearse
+from .stack import LayerStack, Single, Stack
+
+# A stack larger than the processor's cache is slower than two that fit (see `make bench`), and the
+# images and activations of one update must fit into memory.
+STACK_PARAMETERS = 1_000_000
+STACK_NUMBERS = 2**25
+SMALL = 50_000_000  # products in one update, below which a second thread hardly helps one network
+
+
+Built = tuple[nn.Module, Chance]
+
+
+def _batch_sizes(config: Config, dataset: Dataset) -> tuple[int, ...]:
+    """The sizes of the batches of an epoch: one, or two where the last is smaller."""
+    size = min(config.batch_size, len(dataset.train))
+    return tuple(dict.fromkeys((size, len(dataset.train) % size or size)))
+
+
+def _shape(config: Config) -> tuple:
+    """Configurations that differ here never share a stack."""
+    layers = (config.width, config.depth, config.activation, config.normalisation)
+    return config.batch_size, config.epochs, *layers
+
+
+def refuse_nonsense(
+    configs: Sequence[Config], dataset: Dataset, model: Model, loss: Loss | None
+) -> dict[int, Built]:
+    """Look once at everything that a learner hands over, before anything is trained.
+
+    Raises TypeError or ValueError that names what makes no sense: ``dataset`` or a split of it,
+    ``loss``, ``label_smoothing``, ``model``, ``batch_size`` or ``schedule``. Returns the networks
+    that were built for it, by their configuration's place.
+    """
+    if not isinstance(dataset, Dataset):
+        raise TypeError(f"dataset: got a {type(dataset).__name__}, takes a Dataset")
+    classes = dataset.classes if loss is None else 1
+    _refuse_strange_classes(dataset)
+    if loss is not None:
+        if any(config.label_smoothing for config in configs):
+            alone = "got a value above 0, takes 0 together with a loss of your own"
+            raise ValueError(f"label_smoothing: {alone}")
+        few = dataset.train.first(4)
+        with Chance(0, dataset.device):
+            logits = torch.zeros(len(few), dataset.classes, device=dataset.device)
+            checked_loss(loss(logits, few.labels), few.labels)
+    built: dict[int, Built] = {}
+    shapes = [_shape(config) for config in configs]
+    for index in (shapes.index(shape) for shape in dict.fromkeys(shapes)):
+        config = configs[index]
+        if model is not build_mlp or config.normalisation == "batch":
+            built[index] = build(model, config, dataset)
+            check(built[index][0], dataset, _batch_sizes(config, dataset), classes)
+    for config in configs:
+        if callable(config.schedule):
+            optimizer = make_optimizer(config, [nn.Parameter(torch.zeros(1, 1))])
+            updates = config.epochs * -(-len(dataset.train) // config.batch_size)
+            rehearse(config.schedule, optimizer, updates)
+    return built
+
+
+def _refuse_strange_classes(dataset: Dataset) -> None:
+    known = set(dataset.train.labels.unique().tolist())
+    for name in ("val", "test"):
+        strange = sorted(set(dataset[name].labels.unique().tolist()) - known)
+        if strange:
+            raise ValueError(
+                f"{name}: has images of class {', '.join(map(str, strange))}, of which train has none: "
+                "no network could learn it"
+            )
+
+
+def plan(
+    configs: Sequence[Config], dataset: Dataset, model: Model, built: dict[int, Built]
+) -> Iterator[tuple[list[int], Stack]]:
+    """(indices, stack) of what is trained together, one after another, each built when it is due."""
+    groups: dict[tuple, list[int]] = defaultdict(list)
+    for index, config in enumerate(configs):
+        groups[_shape(config)].append(index)
+    for indices in groups.values():
+        alike: dict[Hashable, list[tuple[int, nn.Module, Chance]]] = defaultdict(list)
+        ways: dict[Hashable, Way] = {}
+        for index in indices:
+            network, chance = built.pop(index, None) or build(model, configs[index], dataset)
+            key = "mlp" if model is build_mlp else key_of(network)
+            if key not in ways:
+                ways[key] = LayerStack if model is build_mlp else way_of(network, dataset)
+            alike[key].append((index, network, chance))
+        for key, members in alike.items():
+            # Rows with equal settings side by side can share an optimiser.
+            members.sort(key=lambda member: sharing(configs[member[0]], member[0]))
+            most = _most(ways[key], members[0][1], configs[members[0][0]], dataset)
+            for part in np.array_split(np.arange(len(members)), -(-len(members) // most)):
+                chosen = [members[place] for place in part]
+                networks, chances = [each[1] for each in chosen], [each[2] for each in chosen]
+                yield [each[0] for each in chosen], ways[key](networks, chances, dataset.device)
+
+
+def _most(way: Way, network: nn.Module, config: Config, dataset: Dataset) -> int:
+    """How many such networks a stack may hold."""
+    if isinstance(way, partial) and way.func is Single:
+        return 1
+    parameters = list(network.parameters())
+    units = sum(len(each) for each in parameters if each.dim() > 1)
+    numbers = min(config.batch_size, len(dataset.train)) * (dataset.train.images[0].numel() + units)
+    size = max(1, sum(each.numel() for each in parameters))
+    return max(1, min(STACK_PARAMETERS // size, STACK_NUMBERS // numbers))
+
+
+def several_threads(stack: Stack, batch_size: int) -> bool:
+    """Whether a stack is work for more than one thread.
+
+    A stack's results don't depend on the number of threads, to the last bit; those of a single
+    network do, which is therefore trained in one unless it is large.
+    """
+    if len(stack) > 1:
+        return True
+    convolves = any(isinstance(each, _ConvNd) for each in stack.template.modules())
+    return convolves or 6 * stack.rows.numel() * batch_size > SMALL

@@ -1,0 +1,167 @@
+"""Learning-rate schedules by name: each is a real ``torch.optim.lr_scheduler``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from torch.optim import Optimizer, lr_scheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+WITH_OWN_START = ("plateau", "warmup_stable_decay")  # these take no warm-up besides
+
+
+def _peaks(optimizer: Optimizer, share: float = 1.0) -> list[float]:
+    """A share of each group's configured rate, also while a warm-up has it lowered already."""
+    return [share * group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
+
+
+def _constant(optimizer: Optimizer, steps: int) -> LRScheduler:
+    return lr_scheduler.ConstantLR(optimizer, factor=1, total_iters=0)
+
+
+def _step(optimizer: Optimizer, steps: int) -> LRScheduler:
+    return lr_scheduler.StepLR(optimizer, math.ceil(steps / 3), gamma=0.1)
+
+
+def _multistep(optimizer: Optimizer, steps: int) -> LRScheduler:
+    milestones = [max(1, steps // 2), max(1, steps * 3 // 4)]
+    return lr_scheduler.MultiStepLR(optimizer, milestones, gamma=0.1)
+
+
+def _exponential(optimizer: Optimizer, steps: int) -> LRScheduler:
+    return lr_scheduler.ExponentialLR(optimizer, gamma=0.01 ** (1 / steps))
+
+
+def _linear(optimizer: Optimizer, steps: int) -> LRScheduler:
+    return lr_scheduler.LinearLR(optimizer, 1.0, 1e-3, total_iters=steps)
+
+
+def _cosine(optimizer: Optimizer, steps: int) -> LRScheduler:
+    return lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
+
+
+def _warm_restarts(optimizer: Optimizer, steps: int) -> LRScheduler:
+    """Three cycles: 1/7, 2/7 and 4/7 of the run (Loshchilov and Hutter, 2017)."""
+    first = max(1, math.ceil(steps / 7))
+    return lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=first, T_mult=2)
+
+
+def _cyclic(optimizer: Optimizer, steps: int) -> LRScheduler:
+    """Four triangles between a tenth of the rate and the rate (Smith, 2017)."""
+    low, high = _peaks(optimizer, 0.1), _peaks(optimizer)
+    climb = max(1, steps // 8)
+    return lr_scheduler.CyclicLR(optimizer, low, high, step_size_up=climb, cycle_momentum=False)
+
+
+def _one_cycle(optimizer: Optimizer, steps: int, climb: float = 0.3) -> LRScheduler:
+    """Up for the share ``climb`` of the run, then down to almost nothing (Smith, 2018)."""
+    share = max(climb, 2 / (steps + 1))  # a climb of no step would divide by zero
+    return lr_scheduler.OneCycleLR(
+        optimizer, _peaks(optimizer), total_steps=steps + 1, pct_start=share, cycle_momentum=False
+    )
+
+
+def _warmup_stable_decay(optimizer: Optimizer, steps: int) -> LRScheduler:
+    """Up for a tenth of the run, then constant, then down for the last fifth."""
+    up, down = max(1, steps // 10), max(1, steps // 5)
+    parts = [
+        lr_scheduler.LinearLR(optimizer, 0.01, 1.0, total_iters=up),
+        _constant(optimizer, steps),
+        lr_scheduler.LinearLR(optimizer, 1.0, 1e-3, total_iters=down),
+    ]
+    return lr_scheduler.SequentialLR(optimizer, parts, milestones=[up, steps - down])
+
+
+def _plateau(optimizer: Optimizer, steps: int) -> ReduceLROnPlateau:
+    return ReduceLROnPlateau(optimizer, factor=0.3, patience=2)
+
+
+# Each takes (optimizer, steps): the optimiser already holds the peak rate, and ``steps`` is the
+# number of updates that the schedule has to itself. None touches the momentum: a comparison of
+# schedules should change one thing.
+SCHEDULES: dict[str, Callable[[Optimizer, int], LRScheduler]] = {
+    "constant": _constant,
+    "step": _step,
+    "multistep": _multistep,
+    "exponential": _exponential,
+    "linear": _linear,
+    "cosine": _cosine,
+    "warm_restarts": _warm_restarts,
+    "cyclic": _cyclic,
+    "one_cycle": _one_cycle,
+    "warmup_stable_decay": _warmup_stable_decay,
+    "plateau": _plateau,
+}
+
+
+def make_schedule(
+    schedule: str | Callable[[Optimizer], LRScheduler],
+    optimizer: Optimizer,
+    steps: int,
+    warmup: float = 0.0,
+) -> LRScheduler | None:
+    """The scheduler for a run of ``steps`` updates; None where the rate never changes.
+
+    ``schedule`` is a name in ``SCHEDULES`` or your own callable optimizer -> scheduler. ``warmup``
+    is the share of the run that first climbs linearly from a hundredth of the rate (Goyal et al.,
+    2017); for ``one_cycle`` it is the share before the peak instead. The scheduler is stepped after
+    every batch; a ReduceLROnPlateau after every epoch, with the validation loss.
+    """
+    if callable(schedule):
+        return _checked(schedule, optimizer)
+    if schedule == "one_cycle" and warmup:
+        return _one_cycle(optimizer, steps, float(warmup))
+    climb = round(warmup * steps)
+    if not climb:
+        return None if schedule == "constant" else SCHEDULES[schedule](optimizer, steps)
+    parts = [
+        lr_scheduler.LinearLR(optimizer, 0.01, 1.0, total_iters=climb),
+        SCHEDULES[schedule](optimizer, max(1, steps - climb)),
+    ]
+    return lr_scheduler.SequentialLR(optimizer, parts, milestones=[climb])
+
+
+def _checked(schedule: Callable[[Optimizer], LRScheduler], optimizer: Optimizer) -> LRScheduler:
+    """What a callable made of this optimiser, if it will do what its caller expects of it.
+
+    Raises TypeError or ValueError that names ``schedule``.
+    """
+    before = [_momentum(group) for group in optimizer.param_groups]
+    made = schedule(optimizer)
+    takes = "takes a callable that returns a torch.optim.lr_scheduler of the optimizer it is given"
+    if not isinstance(made, LRScheduler):
+        raise TypeError(f"schedule: the callable returned {made!r}, {takes}")
+    if made.optimizer is not optimizer:
+        raise ValueError(f"schedule: the callable returned one of another optimizer, {takes}")
+    if isinstance(made, ReduceLROnPlateau) and made.mode != "min":
+        raise ValueError('schedule: got mode="max", takes "min": it is given the validation loss')
+    if before != [_momentum(group) for group in optimizer.param_groups]:
+        raise ValueError(
+            f"schedule: {type(made).__name__} changes the momentum besides the rate: "
+            "give it cycle_momentum=False, or set the momentum in Config alone"
+        )
+    return made
+
+
+def _momentum(group: dict) -> tuple:
+    return group.get("momentum"), group.get("betas")
+
+
+def rehearse(
+    schedule: Callable[[Optimizer], LRScheduler], optimizer: Optimizer, steps: int
+) -> None:
+    """Walk a schedule of one's own through a whole run, on an optimiser that trains nothing.
+
+    Raises what the schedule raises, or ValueError that names ``schedule`` for a rate that is no
+    sensible number: before the training, and not in the middle of it.
+    """
+    made = _checked(schedule, optimizer)
+    if isinstance(made, ReduceLROnPlateau):
+        return
+    for step in range(steps):
+        rate = float(optimizer.param_groups[0]["lr"])
+        if not (math.isfinite(rate) and rate >= 0):
+            raise ValueError(f"schedule: got a rate of {rate} at step {step}, takes 0 or more")
+        optimizer.step()
+        made.step()

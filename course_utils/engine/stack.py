@@ -1,0 +1,291 @@
+"""K networks of one architecture as one: their parameters are the rows of a matrix.
+
+One call computes all of them, and one backward pass of the summed losses gives each its own
+gradient. There are three ways to compute, and ``architecture`` finds out which serves a network:
+
+LayerStack    torch's common layers in nn.Sequential, each for all networks in one call
+MappedStack   other modules that depend on weights and images alone: ``torch.func.vmap``
+Single        what draws at random, keeps a state of its own or convolves: one after another
+
+Which way is taken depends on the network alone, never on its neighbours. It is a matter of time:
+the results are the same.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.nn.utils import clip_grad_norm_, parameters_to_vector
+
+from .layers import TWINS, Dropout, layers_of
+from ..randomness import Chance
+
+
+class Weights(NamedTuple):
+    """One network, set aside: a template, its own parameters and buffers by name, its dropout."""
+
+    template: nn.Module
+    values: dict[str, Tensor]
+    rates: tuple[float, ...] = ()
+
+    def to_module(self) -> nn.Module:
+        """A plain module in evaluation mode, yours to keep."""
+        model = copy.deepcopy(self.template)
+        tensors = dict(model.named_parameters()) | dict(model.named_buffers())
+        for name, value in self.values.items():
+            tensors[name].data = value.clone()
+        for layer, rate in zip(_dropouts(model), self.rates, strict=False):
+            layer.p = rate
+        return model.eval()
+
+
+class Stack:
+    """K networks in training, ``chances`` [K] being what their own random draws come from.
+
+    Each way of computing has these members besides:
+
+    rows, gradients            [K, parameters]: trained weights, and the last backward pass's result
+    logits(images, training)   images [K, n, channels, height, width], or [1, ...] for a batch that
+                               all share -> logits [K, n, classes]
+    backward(losses)           from losses [K]
+    clip(limits)               ``clip_grad_norm_`` with a limit [K] for each network
+    parameters(rows, part)     of some rows, what an optimiser takes: "all", "matrices" or "others"
+    keep(positions)            go on with these rows alone
+    weights(position)          a copy of one network
+    """
+
+    def __init__(self, networks: list[nn.Module], chances: list[Chance], device: torch.device):
+        self.template, self.chances, self.device = networks[0], chances, device
+
+    def __len__(self) -> int:
+        return len(self.chances)
+
+    def slice_size(self, images: int) -> int:
+        """How many images an evaluation may take at once, of ``images`` that memory allows."""
+        return max(64, min(1024, images))
+
+
+class RowStack(Stack):
+    """Many at once: the trained parameters in one matrix, all other tensors [K, ...] beside it."""
+
+    def __init__(
+        self,
+        networks: list[nn.Module],
+        chances: list[Chance],
+        device: torch.device,
+        unused: Iterable[str] = (),
+    ):
+        super().__init__(networks, chances, device)
+        named = dict(self.template.named_parameters())
+        self.trained = [name for name, p in named.items() if p.requires_grad and name not in unused]
+        self.shapes = [named[name].shape for name in self.trained]
+        vectors, others = [], []
+        for network in networks:
+            tensors = dict(network.named_parameters()) | dict(network.named_buffers())
+            vectors.append(parameters_to_vector([tensors.pop(name) for name in self.trained]))
+            others.append(tensors)
+        self.rows = torch.stack(vectors).detach().to(device)
+        self.others = {
+            name: torch.stack([each[name].detach() for each in others]).to(device)
+            for name in others[0]
+        }
+        self._point()
+
+    def _point(self) -> None:
+        """Views of every parameter [K, ...]: what the optimisers do to the rows, the layers see."""
+        self.gradients = torch.zeros_like(self.rows)
+        parts = self.rows.split([shape.numel() for shape in self.shapes], dim=1)
+        self.views = {
+            name: part.view(len(part), *shape).requires_grad_()
+            for name, part, shape in zip(self.trained, parts, self.shapes, strict=True)
+        }
+
+    def backward(self, losses: Tensor) -> None:
+        parts = torch.autograd.grad(losses, list(self.views.values()), torch.ones_like(losses))
+        torch.cat([part.flatten(1) for part in parts], 1, out=self.gradients)
+
+    def clip(self, limits: Tensor) -> None:
+        norms = torch.linalg.vector_norm(self.gradients, dim=1)
+        self.gradients *= (limits / (norms + 1e-6)).clamp(max=1).unsqueeze(1)
+
+    def parameters(self, rows: slice, part: str) -> list[nn.Parameter]:
+        whole = part == "all"
+        pairs = [(self.rows[rows], self.gradients[rows])] if whole else self._pieces(rows, part)
+        parameters = [nn.Parameter(values) for values, _ in pairs]
+        for parameter, (_, gradient) in zip(parameters, pairs, strict=True):
+            parameter.grad = gradient
+        return parameters
+
+    def _pieces(self, rows: slice, part: str) -> list[tuple[Tensor, Tensor]]:
+        """(values, gradients): each network's "matrices" one by one, or all "others"."""
+        pieces: list[tuple[Tensor, Tensor]] = []
+        start = 0
+        for shape, is_matrix in zip(self.shapes, hidden_matrices(self.shapes), strict=True):
+            place = slice(start, start := start + shape.numel())
+            values, gradients = self.rows[rows, place], self.gradients[rows, place]
+            if is_matrix and part == "matrices":
+                pieces += zip(values.view(-1, *shape), gradients.view(-1, *shape), strict=True)
+            elif not is_matrix and part == "others":
+                pieces.append((values, gradients))
+        return pieces
+
+    def keep(self, positions: np.ndarray) -> None:
+        chosen = torch.from_numpy(positions).to(self.device)
+        self.rows = self.rows[chosen]
+        self.others = {name: values[chosen] for name, values in self.others.items()}
+        self.chances = [self.chances[position] for position in positions]
+        self._point()
+
+    def weights(self, position: int) -> Weights:
+        tensors = self.views | self.others
+        values = {name: each[position].detach().clone() for name, each in tensors.items()}
+        return Weights(self.template, values)
+
+
+def hidden_matrices(shapes: list[torch.Size]) -> list[bool]:
+    """Which parameters are for Muon: every matrix but the last, which is the output layer's."""
+    matrices = [place for place, shape in enumerate(shapes) if len(shape) == 2]
+    return [place in matrices[:-1] for place in range(len(shapes))]
+
+
+class LayerStack(RowStack):
+    """Torch's common layers, each computed for all networks in one call."""
+
+    def __init__(self, networks: list[nn.Module], chances: list[Chance], device: torch.device):
+        seeds = [chance.seed for chance in chances]
+        rates = [[layer.p for layer in _dropouts(network)] for network in networks]
+        self.dropout = [
+            Dropout(number, seeds, list(each), device)
+            for number, each in enumerate(zip(*rates, strict=True))
+        ]
+        super().__init__(networks, chances, device)
+
+    def _point(self) -> None:
+        super()._point()
+        tensors, masks = self.views | self.others, iter(self.dropout)
+        self.steps: list[Any] = []
+        for name, layer in layers_of(self.template):
+            if isinstance(layer, nn.Dropout):
+                self.steps.append(next(masks))
+            else:
+                own = {kind: tensors[f"{name}.{kind}"] for kind in layer.state_dict()}
+                self.steps.append(partial(TWINS[type(layer)], layer, own))
+
+    def logits(self, images: Tensor, training: bool) -> Tensor:
+        x = images
+        for step in self.steps:
+            x = step(x, training)
+        return x.mT  # the layers keep the images last
+
+    def keep(self, positions: np.ndarray) -> None:
+        for layer in self.dropout:
+            layer.keep(positions)
+        super().keep(positions)
+
+    def weights(self, position: int) -> Weights:
+        rates = tuple(layer.rates[position] for layer in self.dropout)
+        return super().weights(position)._replace(rates=rates)
+
+
+def _dropouts(network: nn.Module) -> list[nn.Dropout]:
+    return [layer for _, layer in layers_of(network) if isinstance(layer, nn.Dropout)]
+
+
+class MappedStack(RowStack):
+    """Any module that depends on nothing but its tensors and the images, for all networks at once."""
+
+    def __init__(
+        self,
+        networks: list[nn.Module],
+        chances: list[Chance],
+        device: torch.device,
+        unused: Iterable[str] = (),
+    ):
+        super().__init__(networks, chances, device, unused)
+        self.module = copy.deepcopy(self.template).to(device)
+
+    def logits(self, images: Tensor, training: bool) -> Tensor:
+        self.module.train(training)
+        shared = len(images) < len(self)
+
+        def one(trained: dict[str, Tensor], others: dict[str, Tensor], batch: Tensor) -> Tensor:
+            return functional_call(self.module, (trained, others), (batch,))
+
+        batches = images[0] if shared else images
+        return vmap(one, in_dims=(0, 0, None if shared else 0))(self.views, self.others, batches)
+
+
+class Single(Stack):
+    """One network as it is: an ordinary module with its ordinary gradients."""
+
+    def __init__(
+        self,
+        networks: list[nn.Module],
+        chances: list[Chance],
+        device: torch.device,
+        disturbed: bool = False,
+    ):
+        super().__init__(networks, chances, device)
+        self.module = copy.deepcopy(self.template).to(device)
+        self.disturbed = disturbed  # whether even an evaluation changes its state
+
+    def slice_size(self, images: int) -> int:
+        """All at once where the answers may depend on what came before."""
+        return 2**63 - 1 if self.disturbed else super().slice_size(images)
+
+    @property
+    def rows(self) -> Tensor:
+        return parameters_to_vector(self._trained()).detach().unsqueeze(0)
+
+    @property
+    def gradients(self) -> Tensor:
+        parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._trained()]
+        return parameters_to_vector(parts).unsqueeze(0)
+
+    def _trained(self) -> list[nn.Parameter]:
+        return [p for p in self.module.parameters() if p.requires_grad]
+
+    def logits(self, images: Tensor, training: bool) -> Tensor:
+        if training:
+            with self.chances[0]:
+                return self.module.train()(images[0]).unsqueeze(0)
+        module = settled_copy(self.module) if self.disturbed else self.module
+        with Chance(self.chances[0].seed, self.device):
+            return module.eval()(images[0]).unsqueeze(0)
+
+    def backward(self, losses: Tensor) -> None:
+        self.module.zero_grad()
+        losses.sum().backward()
+
+    def clip(self, limits: Tensor) -> None:
+        clip_grad_norm_(self._trained(), float(limits[0]))
+
+    def parameters(self, rows: slice, part: str) -> list[nn.Parameter]:
+        if part == "all":
+            return self._trained()
+        shapes = [parameter.shape for parameter in self._trained()]
+        both = zip(self._trained(), hidden_matrices(shapes), strict=True)
+        return [parameter for parameter, hidden in both if hidden == (part == "matrices")]
+
+    def keep(self, positions: np.ndarray) -> None:
+        """There is nothing to leave behind: a single row stays, or the run has ended."""
+
+    def weights(self, position: int) -> Weights:
+        return Weights(settled_copy(self.module), {})
+
+
+def settled_copy(module: nn.Module) -> nn.Module:
+    """A deep copy, also of a module that has kept a tensor with its history of operations."""
+    memo: dict[int, Any] = {}
+    for part in module.modules():
+        for value in [*vars(part).values(), *part.buffers(recurse=False)]:
+            if isinstance(value, Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
+    return copy.deepcopy(module, memo)

@@ -1,0 +1,143 @@
+"""Files: read with their checksum, written in one step, one writer at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile, ZipFile
+
+import numpy as np
+from filelock import FileLock
+
+DATA_FOLDER = Path(__file__).resolve().parent.parent / "data"
+WAIT_SECONDS = 10  # for another writer of the same file
+STALE_SECONDS = 3600  # after which what an interrupted writer left behind is cleared away
+LARGEST_FILE, LARGEST_ARRAYS = 300_000_000, 1_500_000_000  # bytes, packed and unpacked
+DAMAGED = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, NotImplementedError)
+
+
+def restore(path: Path) -> str:
+    """How a file that belongs to the course is got back, with git and without."""
+    return (
+        f"Get it back with: git checkout -- :/data/{path.name} "
+        f"(without git: download the course again, and copy its data/{path.name})"
+    )
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong in a few words, without the absolute path that the system's errors carry."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def read_bytes(path: Path, advice: str, most: int = LARGEST_FILE) -> bytes:
+    """The contents of a regular file of at most ``most`` bytes.
+
+    Raises FileNotFoundError, or ValueError for what cannot be read; each ends with ``advice``.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"{path.name} is no ordinary file. {advice}")
+        if status.st_size > most:
+            raise ValueError(
+                f"{path.name} has {status.st_size:,} bytes, more than the {most:,} expected. {advice}"
+            )
+        return path.read_bytes()
+    except FileNotFoundError:
+        folder = path.parent.name
+        raise FileNotFoundError(
+            f"{path.name} is missing from the folder {folder!r}. {advice}"
+        ) from None
+    except OSError as error:
+        raise ValueError(f"{path.name} cannot be read ({reason(error)}). {advice}") from error
+
+
+def read_arrays(
+    path: Path, advice: str | None = None, sha256: str | None = None
+) -> dict[str, np.ndarray]:
+    """All arrays of an npz file, none of which may hold objects; ``sha256`` is of the whole file.
+
+    Raises FileNotFoundError or ValueError, each with ``advice`` on how to get the file back.
+    """
+    advice = restore(path) if advice is None else advice
+    packed = read_bytes(path, advice)
+    found = hashlib.sha256(packed).hexdigest()
+    if sha256 is not None and found != sha256:
+        raise ValueError(
+            f"{path.name} is damaged or was changed: its SHA-256 begins with {found[:12]}, "
+            f"expected {sha256[:12]} ({len(packed):,} bytes on disk). {advice}"
+        )
+    try:
+        with ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > LARGEST_ARRAYS:
+            raise ValueError(f"it would unpack to {unpacked:,} bytes")
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except DAMAGED as error:
+        raise ValueError(
+            f"{path.name} is damaged: it cannot be read ({reason(error)}). {advice}"
+        ) from error
+
+
+def read_json(path: Path, advice: str | None = None) -> Any:
+    """What a JSON file holds. Raises FileNotFoundError or ValueError, with how to get it back."""
+    advice = restore(path) if advice is None else advice
+    try:
+        return json.loads(read_bytes(path, advice).decode("utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"{path.name} is damaged: {reason(error)}. {advice}") from error
+
+
+def array_checksum(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over names, types, shapes and contents of all arrays, however they are packed."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def write(path: Path, contents: str | bytes) -> None:
+    """All or nothing: a new file beside the old one takes its place once it is complete on disk.
+
+    Raises OSError where the folder cannot be written to.
+    """
+    data = contents.encode("utf-8") if isinstance(contents, str) else contents
+    _clear_leftovers(path)
+    handle, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".unfinished", dir=path.parent)
+    try:
+        with open(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _clear_leftovers(path: Path) -> None:
+    for leftover in path.parent.glob(f"{path.name}.*.unfinished"):
+        try:
+            if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
+                leftover.unlink()
+        except OSError:  # another writer was faster
+            continue
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let nobody else who asks for the same lock read or write ``path`` meanwhile."""
+    with FileLock(f"{path}.lock", timeout=WAIT_SECONDS):
+        yield

@@ -1,0 +1,90 @@
+"""Who draws what: every random number of a run comes from its seed, and from nobody else's luck.
+
+The engine draws from generators of its own. A learner's network, loss or augmentation may draw from
+the global generators of torch, NumPy or Python; ``Chance`` lends them out, to one run at a time.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+_LOCK = threading.RLock()  # there is one of each global generator, for all threads
+
+
+class _Generator(NamedTuple):
+    get: Callable[[], Any]
+    set: Callable[[Any], Any]
+    seed: Callable[[int], Any]
+
+
+_TORCH = _Generator(torch.get_rng_state, torch.set_rng_state, torch.default_generator.manual_seed)
+_NUMPY = _Generator(np.random.get_state, np.random.set_state, np.random.seed)
+_PYTHON = _Generator(random.getstate, random.setstate, random.seed)
+
+
+class Chance:
+    """The global generators as one run has them: seeded by it, and out of everybody's way.
+
+        chance = Chance(seed)
+        with chance:
+            ...                     # draws begin at the seed, and go on where the last visit ended
+
+    Outside, the global generators stand as if nobody had drawn; ``drew`` says whether the first
+    visit did. If it took nothing from NumPy's and Python's, later ones look after torch's alone,
+    as ``foreign=False`` always does: the others cost more than a small network's whole step.
+    """
+
+    def __init__(self, seed: int, device: torch.device | str = "cpu", foreign: bool = True):
+        self.seed, self.device, self.drew = seed, torch.device(device), False
+        self._generators = [_TORCH, *([_NUMPY, _PYTHON] if foreign else [])]
+        if self.device.type not in ("cpu", "meta"):
+            own = torch.get_device_module(self.device)
+            self._generators.append(
+                _Generator(own.get_rng_state, own.set_rng_state, own.manual_seed)
+            )
+        self._inside: list[Any] | None = None
+        self._first = True
+
+    def __enter__(self) -> Chance:
+        _LOCK.acquire()
+        self._outside = [generator.get() for generator in self._generators]
+        if self._inside is None:
+            for generator in self._generators:
+                generator.seed(self.seed)
+            self._inside = [generator.get() for generator in self._generators]
+        else:
+            for generator, state in zip(self._generators, self._inside, strict=True):
+                generator.set(state)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        before, self._inside = self._inside, [generator.get() for generator in self._generators]
+        for generator, state in zip(self._generators, self._outside, strict=True):
+            generator.set(state)
+        if self._first:
+            self._note_what_was_used(before)
+        _LOCK.release()
+
+    def _note_what_was_used(self, before: Any) -> None:
+        used = [not _same(*states) for states in zip(before, self._inside, strict=True)]
+        self.drew, self._first = any(used), False
+        kept = [
+            number
+            for number, generator in enumerate(self._generators)
+            if used[number] or generator not in (_NUMPY, _PYTHON)
+        ]
+        self._generators = [self._generators[number] for number in kept]
+        self._inside = [self._inside[number] for number in kept]
+
+
+def _same(state: Any, other: Any) -> bool:
+    """Whether two states of one generator are equal."""
+    if isinstance(state, torch.Tensor):
+        return torch.equal(state, other)
+    return all(np.array_equal(one, two) for one, two in zip(state, other, strict=True))
