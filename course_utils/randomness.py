@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 _LOCK = threading.RLock()  # there is one of each global generator, for all threads
+TRIED = 2  # visits after which it is known which generators are drawn from
 
 
 class _Generator(NamedTuple):
@@ -35,9 +36,10 @@ class Chance:
         with chance:
             ...                     # draws begin at the seed, and go on where the last visit ended
 
-    Outside, the global generators stand as if nobody had drawn; ``drew`` says whether the first
-    visit did. If it took nothing from NumPy's and Python's, later ones look after torch's alone,
-    as ``foreign=False`` always does: the others cost more than a small network's whole step.
+    Outside, the global generators stand as if nobody had drawn; ``drew`` says whether a visit did.
+    What the first two visits (to build a network, and to run it) take nothing from is NumPy's and
+    Python's generator: looking after these costs more than a small network's whole step, so later
+    visits leave them alone, as ``foreign=False`` always does.
     """
 
     def __init__(self, seed: int, device: torch.device | str = "cpu", foreign: bool = True):
@@ -45,42 +47,40 @@ class Chance:
         self._generators = [_TORCH, *([_NUMPY, _PYTHON] if foreign else [])]
         if self.device.type not in ("cpu", "meta"):
             own = torch.get_device_module(self.device)
-            self._generators.append(
-                _Generator(own.get_rng_state, own.set_rng_state, own.manual_seed)
-            )
-        self._inside: list[Any] | None = None
-        self._first = True
+            self._generators.append(_Generator(own.get_rng_state, own.set_rng_state, own.manual_seed))
+        self._seeded: list[Any] = []
+        self._inside: list[Any] = []
+        self._visits = 0
 
     def __enter__(self) -> Chance:
         _LOCK.acquire()
         self._outside = [generator.get() for generator in self._generators]
-        if self._inside is None:
+        if not self._visits:
             for generator in self._generators:
                 generator.seed(self.seed)
-            self._inside = [generator.get() for generator in self._generators]
+            self._seeded = [generator.get() for generator in self._generators]
         else:
             for generator, state in zip(self._generators, self._inside, strict=True):
                 generator.set(state)
         return self
 
     def __exit__(self, *_: object) -> None:
-        before, self._inside = self._inside, [generator.get() for generator in self._generators]
+        self._inside = [generator.get() for generator in self._generators]
         for generator, state in zip(self._generators, self._outside, strict=True):
             generator.set(state)
-        if self._first:
-            self._note_what_was_used(before)
+        self._visits += 1
+        if self._visits <= TRIED:
+            self._note_what_was_drawn()
         _LOCK.release()
 
-    def _note_what_was_used(self, before: Any) -> None:
-        used = [not _same(*states) for states in zip(before, self._inside, strict=True)]
-        self.drew, self._first = any(used), False
-        kept = [
-            number
-            for number, generator in enumerate(self._generators)
-            if used[number] or generator not in (_NUMPY, _PYTHON)
-        ]
-        self._generators = [self._generators[number] for number in kept]
-        self._inside = [self._inside[number] for number in kept]
+    def _note_what_was_drawn(self) -> None:
+        drawn = [not _same(*states) for states in zip(self._seeded, self._inside, strict=True)]
+        self.drew = any(drawn)
+        if self._visits == TRIED:
+            foreign = [generator in (_NUMPY, _PYTHON) for generator in self._generators]
+            kept = [n for n, used in enumerate(drawn) if used or not foreign[n]]
+            self._generators = [self._generators[n] for n in kept]
+            self._inside = [self._inside[n] for n in kept]
 
 
 def _same(state: Any, other: Any) -> bool:

@@ -1,22 +1,25 @@
 """How many threads torch may use: as many as help, never more than the machine grants.
 
-Work as small as ours is shared among threads step by step, and each step ends when the last thread
-is done. On a machine that others use too, a thread may wait for its turn while the others spin. So
-a run tries now and then whether one thread is faster, and takes what is.
+Work as small as ours is shared among threads for fractions of a millisecond, and each share ends
+when the last thread is done. Where other processes want the same processors, a thread waits for its
+turn while the others spin: training gets many times slower than with one thread. So torch's threads
+are lent out only while the processors for them stand idle.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import os
-import statistics
+import threading
+import time
 from pathlib import Path
 
+import psutil
 import torch
 
-TRIAL = 5  # updates that are timed before a setting is judged, by their median
-FIRST_LOOK, LAST_LOOK = 20, 640  # updates until the other setting is tried: twice as many each time
-WORTH, SLOWER, HOPELESS = 0.95, 1.3, 1.5  # shares of the present time for an update
+WINDOW = 0.15  # seconds over which the processors' use is measured
+TOLERANCE = 0.4  # of a processor: so much of the last one may be in use by others
 
 
 def granted_threads() -> int:
@@ -37,6 +40,7 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
+@functools.cache
 def _quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
     """The processors' worth of time that a control group allows; None without a limit."""
     try:
@@ -54,47 +58,56 @@ def _quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
     return share if share > 0 else None
 
 
-class Threads:
-    """Torch's number of threads while a run computes: set inside ``with``, and given back.
+class _Machine:
+    """What other processes leave of the processors that this one may use."""
 
-    Where several may serve, ``note`` is told how long each update took, and decides by that.
-    """
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.training = 0  # runs of this process that compute at this moment
+        self.free = math.inf
+        self._at, self._busy, self._own = self._look()
+
+    def _look(self) -> tuple[float, float, float]:
+        """(now, seconds of work that all processes did so far, seconds that this one did)."""
+        times = psutil.cpu_times(percpu=True)
+        if hasattr(os, "sched_getaffinity"):
+            times = [times[number] for number in os.sched_getaffinity(0) if number < len(times)]
+        idle = sum(each.idle + getattr(each, "iowait", 0) for each in times)
+        guests = sum(getattr(each, "guest", 0) + getattr(each, "guest_nice", 0) for each in times)
+        whole = sum(map(sum, times)) - guests  # which are counted among the others, too
+        return time.monotonic(), whole - idle, time.process_time()
+
+    def measure(self) -> None:
+        """Bring ``free`` up to date, where the last measurement is old enough to compare with."""
+        if time.monotonic() - self._at < WINDOW:
+            return
+        now, busy, own = self._look()
+        others = ((busy - self._busy) - (own - self._own)) / (now - self._at)
+        self.free = _processors() - max(0.0, others)
+        self._at, self._busy, self._own = now, busy, own
+
+
+_MACHINE = _Machine()
+
+
+class Threads:
+    """Torch's number of threads while a run computes: set inside ``with``, and given back."""
 
     def __init__(self, several: bool):
         self.most = granted_threads() if several else 1
-        self.count = 1
-        self._other, self._trying = self.most, False
-        self._times: list[float] = []
-        self._usual = math.inf  # seconds of an update, when the setting was last judged
-        self._wait, self._pause = 0, FIRST_LOOK  # updates until the next trial, and between trials
 
     def __enter__(self) -> Threads:
+        with _MACHINE.lock:
+            _MACHINE.training += 1
+            if self.most > 1:
+                _MACHINE.measure()
+            idle = _MACHINE.free >= self.most - TOLERANCE
+            count = self.most // _MACHINE.training if idle else 1
         self._before = torch.get_num_threads()
-        torch.set_num_threads(self.count)
+        torch.set_num_threads(max(1, count))
         return self
 
     def __exit__(self, *_: object) -> None:
         torch.set_num_threads(self._before)
-
-    def note(self, seconds: float) -> None:
-        """One update took so long; now and then, this changes over to the other setting, to see."""
-        if self.most == 1:
-            return
-        self._times.append(seconds)
-        hopeless = self._trying and seconds > HOPELESS * self._usual
-        if len(self._times) < TRIAL and not hopeless:
-            return
-        median, self._times = statistics.median(self._times), []
-        if not self._trying:
-            self._wait -= TRIAL
-            if self._wait <= 0 or median > SLOWER * self._usual:
-                self._usual, self._trying = median, True
-                self.count, self._other = self._other, self.count
-            return
-        self._trying = False
-        if hopeless or median > WORTH * self._usual:  # no gain: change back
-            self.count, self._other = self._other, self.count
-            self._pause = min(2 * self._pause, LAST_LOOK)
-        else:
-            self._usual, self._pause = median, FIRST_LOOK
-        self._wait = self._pause
+        with _MACHINE.lock:
+            _MACHINE.training -= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import numbers
 import os
 import shutil
@@ -69,10 +70,16 @@ class Split:
 
     def first(self, count: int) -> Split:
         """The first ``count`` examples (all of them, if there are fewer)."""
-        return Split(self.images[:count], self.labels[:count])
+        return self._alike(self.images[:count], self.labels[:count])
 
     def to(self, device: torch.device | str) -> Split:
-        return Split(self.images.to(device), self.labels.to(device))
+        return self._alike(self.images.to(device), self.labels.to(device))
+
+    def _alike(self, images: Tensor, labels: Tensor) -> Split:
+        """Made of this split's own contents, which were looked at when it was made."""
+        part = copy.copy(self)
+        vars(part).update(images=images, labels=labels)
+        return part
 
 
 @dataclass(frozen=True)

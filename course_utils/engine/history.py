@@ -67,6 +67,13 @@ class History:
             weights=[None] * count,
         )
 
+    def make_room(self, steps: int) -> None:
+        """For as many updates as this, where there was room for fewer."""
+        more = max(0, steps - self.step_loss.shape[1])
+        for name in ("step_loss", "learning_rate"):
+            wider = np.pad(getattr(self, name), ((0, 0), (0, more)), constant_values=np.nan)
+            setattr(self, name, wider)
+
     def __len__(self) -> int:
         return len(self.configs)
 

@@ -19,7 +19,8 @@ class Losses:
     the random draws that each network's seed gives it."""
 
     def __init__(self, loss: Loss | None, smoothing: list[float], chances: list[Chance]):
-        self.loss, self.chances, self.smoothing = loss, chances, np.array(smoothing)
+        self.loss, self.smoothing = loss, np.array(smoothing)
+        self.chances = [Chance(chance.seed, chance.device) for chance in chances]
 
     def keep(self, positions: np.ndarray) -> None:
         """Go on with these networks alone."""

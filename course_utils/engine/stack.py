@@ -67,6 +67,12 @@ class Stack:
     def __len__(self) -> int:
         return len(self.chances)
 
+    def set_dropout(self, rate: float) -> None:
+        """Another rate for every dropout layer of every network."""
+        for part in self.template.modules():
+            if isinstance(part, nn.Dropout):
+                part.p = rate
+
     def slice_size(self, images: int) -> int:
         """How many images an evaluation may take at once, of ``images`` that memory allows."""
         return max(64, min(1024, images))
@@ -184,6 +190,10 @@ class LayerStack(RowStack):
             x = step(x, training)
         return x.mT  # the layers keep the images last
 
+    def set_dropout(self, rate: float) -> None:
+        for layer in self.dropout:
+            layer.set(rate)
+
     def keep(self, positions: np.ndarray) -> None:
         for layer in self.dropout:
             layer.keep(positions)
@@ -233,7 +243,7 @@ class Single(Stack):
         disturbed: bool = False,
     ):
         super().__init__(networks, chances, device)
-        self.module = copy.deepcopy(self.template).to(device)
+        self.module = self.template = copy.deepcopy(self.template).to(device)
         self.disturbed = disturbed  # whether even an evaluation changes its state
 
     def slice_size(self, images: int) -> int:

@@ -29,6 +29,8 @@ from ..randomness import Chance
 from .stack import Stack, Weights
 from ..threads import Threads
 
+# What ``Run.set`` can change, and what torch's parameter groups call it.
+KNOBS = {"learning_rate": "lr", "momentum": "momentum", "weight_decay": "weight_decay"}
 AT_A_TIME = 8192  # images that are evaluated in one call, over all networks
 
 
@@ -172,7 +174,6 @@ class Run:
                     self._record(losses)
                     self.optimizers.step()
                     self._end_diverged(losses)
-                    self.threads.note(time.perf_counter() - clock)
                     self.step, self.epoch_ended = self.step + 1, left == 0
                     if self.epoch_ended:
                         self._end_epoch()
@@ -262,6 +263,34 @@ class Run:
         so far), its neighbours go on."""
         if self.is_active(index):
             self._end(self.indices.index(index))
+
+    def set(self, **changes: Any) -> None:
+        """Turn a knob of all networks of this stack while they train, from the next update on.
+
+        Takes ``learning_rate`` (of a constant schedule), ``momentum``, ``weight_decay``, ``dropout``
+        and, at the end of an epoch, ``batch_size``. What was changed when stands in
+        ``history.changes``. Raises ValueError for anything else.
+        """
+        strange = ", ".join(set(changes) - {*KNOBS, "dropout", "batch_size"})
+        if strange:
+            raise ValueError(f"{strange}: cannot be changed while a network trains")
+        for config in self.configs:
+            config.replace(**changes)  # refuses nonsense
+            if "learning_rate" in changes and (config.schedule != "constant" or config.warmup):
+                raise ValueError("learning_rate: the schedule decides it; take a constant one")
+        if "batch_size" in changes and not self.epoch_ended and self.step:
+            raise ValueError("batch_size: changes between two epochs, and this one has not ended")
+        for name, value in changes.items():
+            if name in KNOBS:
+                self.optimizers.set(KNOBS[name], value)
+        if "dropout" in changes:
+            self.stack.set_dropout(changes["dropout"])
+        if "batch_size" in changes:
+            self.batches.size = min(changes["batch_size"], len(self.dataset.train))
+            left = self.configs[0].epochs - self.epoch
+            self.history.make_room(self.step + left * self.batches.count)
+        for index in self.indices:
+            self.history.changes.setdefault(index, []).append((self.step, changes))
 
     def model(self, index: int) -> nn.Module:
         """A copy of one network, a plain module in evaluation mode: as it is now, or, once it has

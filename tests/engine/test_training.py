@@ -828,3 +828,105 @@ def test_fewer_validation_images_than_slices_and_fewer_training_images_than_eith
             assert history.val_loss[index, 0] == pytest.approx(loss, rel=1e-4)
             seen = train_part.first(sizes[1])
             assert history.train_loss[index, 0] == pytest.approx(evaluate(model, seen)[0], rel=1e-4)
+
+
+# Knobs that turn while it trains
+
+
+KNOB_CASES = {
+    "learning_rate": (BASE, {"learning_rate": 0.05}, {"lr": 0.05}),
+    "momentum": (BASE.replace(momentum=0.9, learning_rate=0.05), {"momentum": 0.5}, {"momentum": 0.5}),
+    "weight decay": (BASE, {"weight_decay": 0.05}, {"weight_decay": 0.05}),
+    "two": (BASE.replace(momentum=0.9), {"learning_rate": 0.02, "momentum": 0.3}, {"lr": 0.02, "momentum": 0.3}),
+}
+
+
+@pytest.mark.parametrize("case", KNOB_CASES)
+@pytest.mark.parametrize("own", [False, True])
+def test_a_knob_turned_in_training_equals_a_plain_loop_that_turns_it(case, own):
+    config, changes, groups = KNOB_CASES[case]
+    configs = config.seeds(3)
+    model = {"model": lambda config, dataset: nn.Sequential(nn.Sequential(*plain_mlp(config, DATA)), nn.Identity())} if own else {}
+
+    def turn(run):
+        if run.step == 17:
+            run.set(**changes)
+
+    history = run(configs, on_step=turn, **model)
+    assert history.changes == {index: [(17, changes)] for index in range(3)}
+    for index, each in enumerate(configs):
+        network = plain_mlp(each, DATA)
+        optimizer = torch.optim.SGD(network.parameters(), lr=each.learning_rate, momentum=each.momentum or 0)
+        order, images, labels, step = torch.Generator().manual_seed(each.seed), DATA.train.images, DATA.train.labels, 0
+        for _ in range(each.epochs):
+            for chosen in torch.randperm(len(images), generator=order).split(each.batch_size):
+                optimizer.zero_grad()
+                functional.cross_entropy(network(images[chosen]), labels[chosen]).backward()
+                optimizer.step()
+                step += 1
+                if step == 17:
+                    optimizer.param_groups[0].update(groups)
+        assert_same_weights(history.model(index), network)
+        if "lr" in groups:
+            np.testing.assert_allclose(history.learning_rate[index], [each.learning_rate] * 17 + [groups["lr"]] * 33)
+
+
+def test_the_batch_size_changes_between_epochs():
+    def turn(run):
+        if run.epoch_ended and run.epoch == 2:
+            run.set(batch_size=10)
+
+    history = run(BASE.seeds(2), on_step=turn)
+    assert np.isfinite(history.step_loss).sum(1).tolist() == [2 * 10 + 3 * 19] * 2
+    assert np.isfinite(history.val_loss).all() and history.changes[1] == [(20, {"batch_size": 10})]
+
+
+def test_dropout_changes_from_the_next_update_on():
+    configs = BASE.replace(dropout=0.5).seeds(3)
+
+    def turn(run):
+        if run.step == 10:
+            run.set(dropout=0.0)
+
+    changed, without = run(configs, on_step=turn), run([config.replace(dropout=0.0) for config in configs])
+    kept = run(configs)
+    np.testing.assert_array_equal(changed.step_loss[:, :10], kept.step_loss[:, :10])
+    assert (np.nanmean(changed.step_loss[:, 20:]) - np.nanmean(without.step_loss[:, 20:])) < 0.1
+    assert [changed.model(index)[3].p for index in range(3)] == [0.0] * 3
+
+
+@pytest.mark.parametrize(("config", "changes", "message"), [
+    (BASE, {"width": 9}, "width: cannot be changed"), (BASE, {"learning_rate": -1}, "learning_rate: got -1"),
+    (BASE.replace(schedule="cosine"), {"learning_rate": 0.1}, "learning_rate: the schedule decides"),
+    (BASE, {"batch_size": 5}, "batch_size: changes between two epochs"),
+    (BASE.replace(optimizer="adam"), {"momentum": 0.5}, "momentum: got 0.5"), (BASE, {"dropout": 1.0}, "dropout: got 1.0"),
+])
+def test_knobs_that_cannot_be_turned_are_refused(config, changes, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        next(train(config, DATA)).set(**changes)
+
+
+# Muon
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch.optim.Muon came with torch 2.9")
+@pytest.mark.parametrize("count", [1, 3])
+def test_muon_takes_the_hidden_matrices_and_leaves_the_rest_to_adamw(count):
+    configs = BASE.replace(optimizer="muon", learning_rate=0.01, weight_decay=0.1, depth=2, epochs=1,
+                           schedule="cosine").seeds(count)
+    history = run(configs)
+    for index, config in enumerate(configs):
+        network = plain_mlp(config, DATA)
+        hidden = [network[1].weight, network[3].weight]
+        others = [p for p in network.parameters() if not any(p is matrix for matrix in hidden)]
+        optimizers = [torch.optim.Muon(hidden, lr=0.01, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+                      torch.optim.AdamW(others, lr=0.01, weight_decay=0.1)]
+        schedules = [lr_scheduler.CosineAnnealingLR(optimizer, 10) for optimizer in optimizers]
+        order = torch.Generator().manual_seed(config.seed)
+        for _ in range(config.epochs):
+            for chosen in torch.randperm(190, generator=order).split(20):
+                network.zero_grad()
+                functional.cross_entropy(network(DATA.train.images[chosen]), DATA.train.labels[chosen]).backward()
+                for each in (*optimizers, *schedules):
+                    each.step()
+        assert_same_weights(history.model(index), network, rtol=2e-2, atol=3e-3)       # Muon computes in bfloat16
