@@ -16,18 +16,26 @@ from torch.nn import functional
 from .engine.networks import ACTIVATIONS
 
 # A sigmoid or tanh is saturated where its slope is below a fifth of its steepest.
-SATURATED = {nn.Sigmoid: lambda out: (out < 0.05) | (out > 0.95), nn.Tanh: lambda out: out.abs() > 0.9}
+SATURATED = {
+    nn.Sigmoid: lambda out: (out < 0.05) | (out > 0.95),
+    nn.Tanh: lambda out: out.abs() > 0.9,
+}
 
 
-def layer_outputs(model: nn.Module, images: Tensor, kinds: tuple[type, ...] | None = None) -> dict[str, Tensor]:
+def layer_outputs(
+    model: nn.Module, images: Tensor, kinds: tuple[type, ...] | None = None
+) -> dict[str, Tensor]:
     """{layer name: output} of every activation layer (or every layer of ``kinds``) for a batch of images.
 
     The model's own output stands last, as "logits".
     """
     kinds = kinds or tuple(kind for kind in ACTIVATIONS.values() if kind is not nn.Identity)
     outputs: dict[str, Tensor] = {}
-    hooks = [layer.register_forward_hook(lambda _, __, out, name=name: outputs.__setitem__(name, out))
-             for name, layer in model.named_modules() if isinstance(layer, kinds)]
+    hooks = [
+        layer.register_forward_hook(lambda _, __, out, name=name: outputs.__setitem__(name, out))
+        for name, layer in model.named_modules()
+        if isinstance(layer, kinds)
+    ]
     try:
         logits = model(images)
     finally:
@@ -38,7 +46,9 @@ def layer_outputs(model: nn.Module, images: Tensor, kinds: tuple[type, ...] | No
 
 def layer_gradients(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """{parameter name: gradient} of the mean cross-entropy for one batch."""
-    names, parameters = zip(*((n, p) for n, p in model.named_parameters() if p.requires_grad), strict=True)
+    names, parameters = zip(
+        *((n, p) for n, p in model.named_parameters() if p.requires_grad), strict=True
+    )
     loss = functional.cross_entropy(model(images), labels)
     return dict(zip(names, torch.autograd.grad(loss, parameters), strict=True))
 
@@ -52,8 +62,13 @@ def saturation(model: nn.Module, images: Tensor) -> float:
         outputs = layer_outputs(model, images, tuple(SATURATED))
     del outputs["logits"]
     if not outputs:
-        raise ValueError(f"model: got one without {' or '.join(kind.__name__ for kind in SATURATED)}, which alone saturate")
-    shares = [SATURATED[type(model.get_submodule(name))](out).float().mean().item() for name, out in outputs.items()]
+        raise ValueError(
+            f"model: got one without {' or '.join(kind.__name__ for kind in SATURATED)}, which alone saturate"
+        )
+    shares = [
+        SATURATED[type(model.get_submodule(name))](out).float().mean().item()
+        for name, out in outputs.items()
+    ]
     return float(np.mean(shares))
 
 
@@ -75,9 +90,19 @@ def inspect_layers(model: nn.Module, images: Tensor, labels: Tensor) -> pd.DataF
     for (name, out), gradient in zip(outputs.items(), gradients, strict=True):
         kind = type(model.get_submodule(name))
         flat = out.detach().flatten(1)
-        rows.append({"layer": name, "activation": kind.__name__, "mean": flat.mean().item(), "std": flat.std().item(),
-                     "saturated": SATURATED[kind](flat).float().mean().item() if kind in SATURATED else np.nan,
-                     "dead": (flat == 0).all(0).float().mean().item(), "gradient_std": gradient.std().item()})
+        rows.append(
+            {
+                "layer": name,
+                "activation": kind.__name__,
+                "mean": flat.mean().item(),
+                "std": flat.std().item(),
+                "saturated": SATURATED[kind](flat).float().mean().item()
+                if kind in SATURATED
+                else np.nan,
+                "dead": (flat == 0).all(0).float().mean().item(),
+                "gradient_std": gradient.std().item(),
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -97,10 +122,18 @@ def first_nonfinite(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[s
     hooks = []
     for name, layer in model.named_modules():
         if not any(True for _ in layer.children()):
-            hooks.append(layer.register_forward_hook(
-                lambda _, given, out, name=name: note("forward", name, given, out)))
-            hooks.append(layer.register_full_backward_hook(
-                lambda _, to_input, from_output, name=name: note("backward", name, from_output, to_input)))
+            hooks.append(
+                layer.register_forward_hook(
+                    lambda _, given, out, name=name: note("forward", name, given, out)
+                )
+            )
+            hooks.append(
+                layer.register_full_backward_hook(
+                    lambda _, to_input, from_output, name=name: note(
+                        "backward", name, from_output, to_input
+                    )
+                )
+            )
     try:
         with torch.enable_grad():
             # The input asks for a gradient too, so that the first layer's backward pass has a result to look at.
@@ -149,21 +182,38 @@ class Instruments:
     BY_WEIGHT = ("gradient_norm", "update_ratio", "weight_norm")
     BY_ACTIVATION = ("mean", "std", "saturated", "dead")
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, *, every: int = 1,
-                 keep: int | None = None):
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        images: Tensor,
+        *,
+        every: int = 1,
+        keep: int | None = None,
+    ):
         self.model, self.images, self.every, self.keep = model, images, every, keep
-        self.weights = {name: layer.weight for name, layer in model.named_modules()
-                        if isinstance(layer, (nn.Linear, nn.Conv2d))}
+        self.weights = {
+            name: layer.weight
+            for name, layer in model.named_modules()
+            if isinstance(layer, (nn.Linear, nn.Conv2d))
+        }
         self.step, self.steps, self._written = 0, [], -1
         self.snapshots: dict[int, dict[str, Tensor]] = {}
         self._rows: dict[str, list[dict[str, float]]] = defaultdict(list)
-        self._hooks = [optimizer.register_step_pre_hook(self._before), optimizer.register_step_post_hook(self._after)]
+        self._hooks = [
+            optimizer.register_step_pre_hook(self._before),
+            optimizer.register_step_post_hook(self._after),
+        ]
 
     def __getitem__(self, quantity: str) -> pd.DataFrame:
         """[reading x layer], indexed by step. Raises KeyError for a quantity that there is not."""
         if quantity not in self.BY_WEIGHT + self.BY_ACTIVATION:
-            raise KeyError(f"{quantity!r}: takes one of {', '.join(self.BY_WEIGHT + self.BY_ACTIVATION)}")
-        return pd.DataFrame(self._rows[quantity], index=pd.Index(self.steps, name="step"), dtype=float)
+            raise KeyError(
+                f"{quantity!r}: takes one of {', '.join(self.BY_WEIGHT + self.BY_ACTIVATION)}"
+            )
+        return pd.DataFrame(
+            self._rows[quantity], index=pd.Index(self.steps, name="step"), dtype=float
+        )
 
     def detach(self) -> None:
         """Take the instruments off the optimiser again; the tables stay."""
@@ -191,21 +241,37 @@ class Instruments:
             return
         self._old = {name: weight.detach().clone() for name, weight in self.weights.items()}
         gradients = {name: weight.grad for name, weight in self.weights.items()}
-        self._rows["gradient_norm"].append({name: np.nan if gradient is None else gradient.norm().item()
-                                            for name, gradient in gradients.items()})
+        self._rows["gradient_norm"].append(
+            {
+                name: np.nan if gradient is None else gradient.norm().item()
+                for name, gradient in gradients.items()
+            }
+        )
         if self.keep and self.step % self.keep == 0:
-            self.snapshots[self.step] = {name: gradient.detach().clone() for name, gradient in gradients.items()
-                                         if gradient is not None}
+            self.snapshots[self.step] = {
+                name: gradient.detach().clone()
+                for name, gradient in gradients.items()
+                if gradient is not None
+            }
 
     @torch.no_grad()
     def _after(self, *_) -> None:
         if self.step % self.every == 0:
             self.steps.append(self.step)
             norms = {name: weight.norm().item() for name, weight in self.weights.items()}
-            moved = {name: (weight - self._old[name]).norm().item() for name, weight in self.weights.items()}
+            moved = {
+                name: (weight - self._old[name]).norm().item()
+                for name, weight in self.weights.items()
+            }
             with np.errstate(divide="ignore", invalid="ignore"):
-                ratios = {name: float(np.log10(np.float64(moved[name]) / np.float64(self._old[name].norm().item())))
-                          for name in norms}
+                ratios = {
+                    name: float(
+                        np.log10(
+                            np.float64(moved[name]) / np.float64(self._old[name].norm().item())
+                        )
+                    )
+                    for name in norms
+                }
             self._rows["update_ratio"].append(ratios)
             self._rows["weight_norm"].append(norms)
             self._read_activations()
@@ -215,14 +281,16 @@ class Instruments:
         modes = {layer: layer.training for layer in self.model.modules()}
         self.model.eval()
         outputs = layer_outputs(self.model, self.images)
-        for layer, mode in modes.items():                  # parents come before their children
+        for layer, mode in modes.items():  # parents come before their children
             layer.train(mode)
         del outputs["logits"]
         rows = {quantity: {} for quantity in self.BY_ACTIVATION}
         for name, out in outputs.items():
             kind, flat = type(self.model.get_submodule(name)), out.flatten(1)
             rows["mean"][name], rows["std"][name] = flat.mean().item(), flat.std().item()
-            rows["saturated"][name] = SATURATED[kind](flat).float().mean().item() if kind in SATURATED else np.nan
+            rows["saturated"][name] = (
+                SATURATED[kind](flat).float().mean().item() if kind in SATURATED else np.nan
+            )
             rows["dead"][name] = (flat == 0).all(0).float().mean().item()
         for quantity, row in rows.items():
             self._rows[quantity].append(row)

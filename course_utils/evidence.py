@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit  # the quantile of t; scipy.stats would take half a second to import
+from scipy.special import (
+    stdtrit,
+)  # the quantile of t; scipy.stats would take half a second to import
 
 from .engine.history import History
 
@@ -38,8 +40,10 @@ def mean_interval(values: np.ndarray | list[float], unit: str = "") -> Estimate:
     """Mean of repeats and its 95 % interval by Student's t. Raises ValueError for fewer than two finite values."""
     values = np.asarray(values, float).ravel()
     if len(values) < 2 or not np.isfinite(values).all():
-        raise ValueError(f"values: got {len(values)}, {np.isfinite(values).sum()} of them finite; "
-                         "takes at least two, all finite")
+        raise ValueError(
+            f"values: got {len(values)}, {np.isfinite(values).sum()} of them finite; "
+            "takes at least two, all finite"
+        )
     half = stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / math.sqrt(len(values))
     return Estimate(values.mean(), values.mean() - half, values.mean() + half, len(values), unit)
 
@@ -55,9 +59,14 @@ def difference(treated: History, control: History) -> Estimate:
     Raises ValueError unless both hold the same seeds, once each.
     """
     order = [np.argsort([config.seed for config in each.configs]) for each in (treated, control)]
-    seeds = [[each.configs[row].seed for row in rows] for each, rows in zip((treated, control), order, strict=True)]
+    seeds = [
+        [each.configs[row].seed for row in rows]
+        for each, rows in zip((treated, control), order, strict=True)
+    ]
     if seeds[0] != seeds[1] or len(set(seeds[0])) != len(seeds[0]):
-        raise ValueError(f"seeds: got {seeds[0]} and {seeds[1]}, takes the same seeds on both sides, once each")
+        raise ValueError(
+            f"seeds: got {seeds[0]} and {seeds[1]}, takes the same seeds on both sides, once each"
+        )
     gain = treated.val_correct[order[0]].astype(float) - control.val_correct[order[1]]
     return _two_way(gain, unit="points")
 
@@ -76,12 +85,16 @@ def _two_way(table: np.ndarray, unit: str) -> Estimate:
     total = by_seed + by_image
     if total == 0:
         return Estimate(table.mean(), table.mean(), table.mean(), seeds, unit)
-    freedom = total**2 / (by_seed**2 / (seeds - 1) + by_image**2 / (images - 1))      # Welch and Satterthwaite
+    freedom = total**2 / (
+        by_seed**2 / (seeds - 1) + by_image**2 / (images - 1)
+    )  # Welch and Satterthwaite
     half = stdtrit(freedom, 0.975) * math.sqrt(total)
     return Estimate(table.mean(), table.mean() - half, table.mean() + half, seeds, unit)
 
 
-def curve_interval(history: History, metric: str = "val_accuracy") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def curve_interval(
+    history: History, metric: str = "val_accuracy"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(mean, low, high) of a curve [epoch] over the runs; for accuracies the validation images count as a sample too.
 
     An epoch that some runs did not reach is averaged over those that did.
@@ -108,14 +121,23 @@ def basin(history: History) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
     groups = history.by("learning_rate")
     rates = sorted(groups)
     estimates = [accuracy(groups[rate]) for rate in rates]
-    return (np.array(rates), *(np.array([getattr(each, name) for each in estimates]) for name in ("value", "low", "high")))
+    return (
+        np.array(rates),
+        *(
+            np.array([getattr(each, name) for each in estimates])
+            for name in ("value", "low", "high")
+        ),
+    )
 
 
 def basin_width(history: History, within: float = 0.02) -> Estimate:
     """Decades of learning rate whose accuracy comes within ``within`` of the best, measured for each seed by itself."""
     widths = []
     for runs in history.by("seed").values():
-        accuracies, rates = runs.val_correct.mean(1), np.array([config.learning_rate for config in runs.configs])
+        accuracies, rates = (
+            runs.val_correct.mean(1),
+            np.array([config.learning_rate for config in runs.configs]),
+        )
         good = np.log10(rates[accuracies >= accuracies.max() - within])
         widths.append(good.max() - good.min())
     return mean_interval(widths, "decades")
@@ -142,27 +164,45 @@ class Claim:
         """{circumstance: verdict} of each effect by itself. Empty for a card made without a threshold."""
         if self.above is None and self.below is None:
             return {}
-        return {name: _verdict(effect, self.above, self.below) for name, effect in self.effects.items()}
+        return {
+            name: _verdict(effect, self.above, self.below) for name, effect in self.effects.items()
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """The card as plain data, for JSON; numbers to six digits. Effects are a list: notebooks sort what has names."""
-        return {"id": self.id, "statement": self.statement, "verdict": self.verdict, "note": self.note,
-                "above": _plain(self.above), "below": _plain(self.below),
-                "effects": [{"name": name, **{key: _plain(value) for key, value in asdict(effect).items()}}
-                            for name, effect in self.effects.items()]}
+        return {
+            "id": self.id,
+            "statement": self.statement,
+            "verdict": self.verdict,
+            "note": self.note,
+            "above": _plain(self.above),
+            "below": _plain(self.below),
+            "effects": [
+                {"name": name, **{key: _plain(value) for key, value in asdict(effect).items()}}
+                for name, effect in self.effects.items()
+            ],
+        }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Claim:
         """The card that ``to_dict`` wrote. Raises ValueError for a field that is missing or unknown."""
         try:
-            effects = {effect["name"]: Estimate(**{key: value for key, value in effect.items() if key != "name"})
-                       for effect in data["effects"]}
+            effects = {
+                effect["name"]: Estimate(
+                    **{key: value for key, value in effect.items() if key != "name"}
+                )
+                for effect in data["effects"]
+            }
             return cls(**data | {"effects": effects})
         except (KeyError, TypeError) as error:
-            raise ValueError(f"claim: got {data!r}, takes what Claim.to_dict writes ({error})") from error
+            raise ValueError(
+                f"claim: got {data!r}, takes what Claim.to_dict writes ({error})"
+            ) from error
 
     def __str__(self) -> str:
-        measured = "; ".join(f"{name}: {effect}" if name else str(effect) for name, effect in self.effects.items())
+        measured = "; ".join(
+            f"{name}: {effect}" if name else str(effect) for name, effect in self.effects.items()
+        )
         seeds = sorted({effect.seeds for effect in self.effects.values()})
         count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
         return f"{self.id} {self.statement}: {self.verdict}. {measured}; {count} seeds. {self.note}".rstrip()
@@ -171,24 +211,45 @@ class Claim:
         rest = str(self).removeprefix(f"{self.id} {self.statement}: {self.verdict}. ")
         return f"> **{self.id}** {self.statement}: ***{self.verdict}***\n>\n> {rest}"
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
+    def _repr_mimebundle_(
+        self, include: Any = None, exclude: Any = None
+    ) -> tuple[dict[str, str], dict[str, Any]]:
         """The card for a notebook, with the claim as data in the output's metadata."""
-        return {"text/plain": str(self), "text/markdown": self._repr_markdown_()}, {"claim": self.to_dict()}
+        return {"text/plain": str(self), "text/markdown": self._repr_markdown_()}, {
+            "claim": self.to_dict()
+        }
 
 
 def _plain(value: Any) -> Any:
     """A number of NumPy's as one of Python's, to six digits."""
-    return float(f"{value:.6g}") if isinstance(value, (float, np.floating)) else \
-        int(value) if isinstance(value, np.integer) else value
+    return (
+        float(f"{value:.6g}")
+        if isinstance(value, (float, np.floating))
+        else int(value)
+        if isinstance(value, np.integer)
+        else value
+    )
 
 
 def _verdict(effect: Estimate, above: float | None, below: float | None) -> str:
-    low, high = (effect.low - above, effect.high - above) if above is not None else (below - effect.high, below - effect.low)
+    low, high = (
+        (effect.low - above, effect.high - above)
+        if above is not None
+        else (below - effect.high, below - effect.low)
+    )
     return "supported" if low > 0 else "refuted" if high < 0 else "not settled"
 
 
-def claim(id: str, statement: str, effect: Estimate | dict[str, Estimate], *, above: float | None = None,
-          below: float | None = None, depends_on: str = "", note: str = "") -> Claim:
+def claim(
+    id: str,
+    statement: str,
+    effect: Estimate | dict[str, Estimate],
+    *,
+    above: float | None = None,
+    below: float | None = None,
+    depends_on: str = "",
+    note: str = "",
+) -> Claim:
     """The verdict on a claim that an effect lies above (or below) a threshold.
 
     *supported* when the whole 95 % interval lies on the claimed side, *refuted* when it lies on the other,
@@ -203,7 +264,11 @@ def claim(id: str, statement: str, effect: Estimate | dict[str, Estimate], *, ab
         raise ValueError("effect: got none, takes one Estimate or more")
     for name, each in effects.items():
         if not np.isfinite([each.value, each.low, each.high]).all():
-            raise ValueError(f"effect{f' of {name!r}' if name else ''}: got {each}, takes finite numbers")
+            raise ValueError(
+                f"effect{f' of {name!r}' if name else ''}: got {each}, takes finite numbers"
+            )
     verdicts = {_verdict(each, above, below) for each in effects.values()}
-    verdict = verdicts.pop() if len(verdicts) == 1 else f"depends on {depends_on or 'the circumstances'}"
+    verdict = (
+        verdicts.pop() if len(verdicts) == 1 else f"depends on {depends_on or 'the circumstances'}"
+    )
     return Claim(id, statement, verdict, effects, note, above, below)

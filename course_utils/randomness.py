@@ -47,7 +47,9 @@ class Chance:
         self._generators = [_TORCH, *([_NUMPY, _PYTHON] if foreign else [])]
         if self.device.type not in ("cpu", "meta"):
             own = torch.get_device_module(self.device)
-            self._generators.append(_Generator(own.get_rng_state, own.set_rng_state, own.manual_seed))
+            self._generators.append(
+                _Generator(own.get_rng_state, own.set_rng_state, own.manual_seed)
+            )
         self._seeded: list[Any] = []
         self._inside: list[Any] = []
         self._visits = 0

@@ -20,20 +20,35 @@ from .engine.data import Dataset
 from .engine.training import Run, fit
 
 
-def make_study(sampler: BaseSampler | None = None, pruner: optuna.pruners.BasePruner | None = None,
-               storage: str | None = None, name: str | None = None) -> optuna.Study:
+def make_study(
+    sampler: BaseSampler | None = None,
+    pruner: optuna.pruners.BasePruner | None = None,
+    storage: str | None = None,
+    name: str | None = None,
+) -> optuna.Study:
     """An Optuna study that maximises validation accuracy: TPE and median pruning unless you say otherwise.
 
     With ``storage`` ("sqlite:///study.db") and ``name`` an existing study is taken up where it stopped.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(direction="maximize", sampler=sampler or optuna.samplers.TPESampler(seed=0),
-                               pruner=pruner or optuna.pruners.MedianPruner(n_startup_trials=8, n_warmup_steps=3),
-                               storage=storage, study_name=name, load_if_exists=name is not None)
+    return optuna.create_study(
+        direction="maximize",
+        sampler=sampler or optuna.samplers.TPESampler(seed=0),
+        pruner=pruner or optuna.pruners.MedianPruner(n_startup_trials=8, n_warmup_steps=3),
+        storage=storage,
+        study_name=name,
+        load_if_exists=name is not None,
+    )
 
 
-def run_study(study: optuna.Study, suggest: Callable[[Trial], Config], dataset: Dataset, trials: int = 50,
-              batch: int = 10, **options) -> optuna.Study:
+def run_study(
+    study: optuna.Study,
+    suggest: Callable[[Trial], Config],
+    dataset: Dataset,
+    trials: int = 50,
+    batch: int = 10,
+    **options,
+) -> optuna.Study:
     """Run ``trials`` more trials of ``study``, ``batch`` at a time, each one training run; returns the study.
 
     ``suggest`` turns a trial into a Config. A trial's value is its validation accuracy after its last epoch, of one
@@ -43,7 +58,9 @@ def run_study(study: optuna.Study, suggest: Callable[[Trial], Config], dataset: 
     A larger ``batch`` trains faster and lets the sampler learn less often.
     """
     if trials < 1 or batch < 1:
-        raise ValueError(f"trials, batch: got {trials} and {batch}, take whole numbers of at least 1")
+        raise ValueError(
+            f"trials, batch: got {trials} and {batch}, take whole numbers of at least 1"
+        )
     remaining = trials
     while remaining > 0:
         asked = [study.ask() for _ in range(min(batch, remaining))]
@@ -52,22 +69,30 @@ def run_study(study: optuna.Study, suggest: Callable[[Trial], Config], dataset: 
     return study
 
 
-def _train_batch(study: optuna.Study, trials: list[Trial], configs: list[Config], dataset: Dataset, options: dict) -> None:
+def _train_batch(
+    study: optuna.Study, trials: list[Trial], configs: list[Config], dataset: Dataset, options: dict
+) -> None:
     for trial, config in zip(trials, configs, strict=True):
-        trial.set_user_attr("config", {name: str(value) for name, value in config.to_dict().items()})
+        trial.set_user_attr(
+            "config", {name: str(value) for name, value in config.to_dict().items()}
+        )
 
     def report(run: Run) -> None:
         for index in run.indices:
             if not run.is_active(index):
                 continue
-            trials[index].report(float(run.history.val_accuracy[index, run.epoch - 1]), step=run.epoch)
+            trials[index].report(
+                float(run.history.val_accuracy[index, run.epoch - 1]), step=run.epoch
+            )
             if trials[index].should_prune():
                 pruned.add(index)
                 run.stop(index)
 
     pruned: set[int] = set()
-    history = fit(configs, dataset, on_epoch=report, **{"progress": False, "keep_models": False, **options})
-    accuracy = history.val_correct.mean(1)                 # of a diverged run: that of chance
+    history = fit(
+        configs, dataset, on_epoch=report, **{"progress": False, "keep_models": False, **options}
+    )
+    accuracy = history.val_correct.mean(1)  # of a diverged run: that of chance
     for index, trial in enumerate(trials):
         if index in pruned:
             study.tell(trial, state=TrialState.PRUNED)
@@ -111,7 +136,9 @@ class Replay:
             object.__setattr__(self, name, np.asarray(getattr(self, name)))
         lengths = {name: getattr(self, name).shape for name in ("entry", "epochs", "score", "cost")}
         if len(set(lengths.values())) != 1 or self.entry.ndim != 1 or not len(self.entry):
-            raise ValueError(f"entry, epochs, score, cost: got shapes {lengths}, take one length, at least 1")
+            raise ValueError(
+                f"entry, epochs, score, cost: got shapes {lengths}, take one length, at least 1"
+            )
 
     @property
     def spent(self) -> np.ndarray:
@@ -140,12 +167,24 @@ class Replay:
 
 def bank_table(bank: Bank, metric: str = "val_accuracy") -> np.ndarray:
     """All curves of a bank as [entry, seed, epoch], the entries flattened: what a search written by hand walks on."""
-    curves = [[bank.landscape(metric, epoch, seed).ravel() for epoch in range(1, bank.epochs + 1)] for seed in bank.seeds]
+    curves = [
+        [bank.landscape(metric, epoch, seed).ravel() for epoch in range(1, bank.epochs + 1)]
+        for seed in bank.seeds
+    ]
     return np.array(curves).transpose(2, 0, 1)
 
 
-def replay(bank: Bank, sampler: BaseSampler, pruner: optuna.pruners.BasePruner | None = None, *, trials: int = 50,
-           budget: float = np.inf, fixed: Mapping[str, float] | None = None, idle: int = 0, seed: int = 0) -> Replay:
+def replay(
+    bank: Bank,
+    sampler: BaseSampler,
+    pruner: optuna.pruners.BasePruner | None = None,
+    *,
+    trials: int = 50,
+    budget: float = np.inf,
+    fixed: Mapping[str, float] | None = None,
+    idle: int = 0,
+    seed: int = 0,
+) -> Replay:
     """One of Optuna's searches on the bank: ``trials`` trials, or until ``budget`` epochs are spent.
 
     Each trial sees the validation accuracy of one of the bank's seeds, drawn at random (``seed`` decides the draws). Knobs
@@ -158,8 +197,12 @@ def replay(bank: Bank, sampler: BaseSampler, pruner: optuna.pruners.BasePruner |
     rng, fixed, looks, spent = np.random.default_rng(seed), fixed or {}, [], 0
     while len(looks) < trials and spent < budget:
         trial = study.ask()
-        config = {name: fixed[name] if name in fixed else values[trial.suggest_int(name, 0, len(values) - 1)]
-                  for name, values in bank.axes.items()}
+        config = {
+            name: fixed[name]
+            if name in fixed
+            else values[trial.suggest_int(name, 0, len(values) - 1)]
+            for name, values in bank.axes.items()
+        }
         for number in range(idle):
             trial.suggest_float(f"idle {number}", 0, 1)
         curve = bank.curve(config, bank.seeds[rng.integers(len(bank.seeds))])
@@ -168,7 +211,14 @@ def replay(bank: Bank, sampler: BaseSampler, pruner: optuna.pruners.BasePruner |
             study.tell(trial, state=TrialState.PRUNED)
         else:
             study.tell(trial, float(curve[-1]))
-        looks.append((np.ravel_multi_index(bank.index(config), bank.shape), epochs, curve[epochs - 1], epochs))
+        looks.append(
+            (
+                np.ravel_multi_index(bank.index(config), bank.shape),
+                epochs,
+                curve[epochs - 1],
+                epochs,
+            )
+        )
         spent += epochs
     return Replay(*zip(*looks, strict=True))
 

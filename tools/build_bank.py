@@ -21,7 +21,8 @@ from tqdm.auto import tqdm
 
 from course_utils import Config, History, fit, load_mnist
 from course_utils.bank import BANK, METRICS, grid, load_bank, pack
-from course_utils.engine.data import DATA_FOLDER, Dataset
+from course_utils.engine.data import Dataset
+from course_utils.files import DATA_FOLDER
 
 AXES = {
     "learning_rate": [float(f"{rate:.2g}") for rate in np.logspace(-4, 0, 12)],

@@ -37,8 +37,12 @@ class Result:
         return f"{'passed' if self.passed else 'not yet'}  {self.exercise}: {self.message}"
 
 
-def check(exercise: str, conditions: Sequence[tuple[object, str]], hints: Sequence[str] = (),
-          praise: str = "that is right.") -> Result:
+def check(
+    exercise: str,
+    conditions: Sequence[tuple[object, str]],
+    hints: Sequence[str] = (),
+    praise: str = "that is right.",
+) -> Result:
     """Judge an answer by conditions (holds, what to say if not), in order; the first that fails speaks.
 
     Each further failed try adds the next hint. A condition may be a callable, so that later ones can rely on
@@ -59,7 +63,7 @@ def _noted(exercise: str) -> str:
         return ""
     try:
         record(exercise)
-    except OSError as error:                               # a full disk, a folder that may not be written to
+    except OSError as error:  # a full disk, a folder that may not be written to
         return f" (It could not be noted for progress(): {error})"
     return ""
 
@@ -69,7 +73,7 @@ def _holds(condition: object) -> bool:
         return bool(condition)
     try:
         return bool(condition())
-    except Exception:                                      # whatever the learner's answer did: it is not right yet
+    except Exception:  # whatever the learner's answer did: it is not right yet
         return False
 
 
@@ -81,7 +85,13 @@ class Prediction(widgets.VBox):
     def __init__(self, question: str, control: widgets.ValueWidget):
         self.control, self._revealed = control, widgets.HTML()
         self._revealed.add_class("course-prediction-result")
-        super().__init__([widgets.HTML(f"<b>Predict first.</b> {html.escape(question)}"), control, self._revealed])
+        super().__init__(
+            [
+                widgets.HTML(f"<b>Predict first.</b> {html.escape(question)}"),
+                control,
+                self._revealed,
+            ]
+        )
         self.add_class("course-prediction")
 
     @property
@@ -122,10 +132,16 @@ class NumberPrediction(Prediction):
         whole = all(float(each).is_integer() for each in (low, high, step))
         middle = low + step * round((high - low) / 2 / step)
         kind = widgets.IntSlider if whole else widgets.FloatSlider
-        numbers = {name: int(each) if whole else float(each)
-                   for name, each in {"min": low, "max": high, "step": step, "value": middle}.items()}
-        slider = kind(**numbers, description=f"your guess{f' ({unit})' if unit else ''}",
-                      style={"description_width": "initial"}, layout=widgets.Layout(width="36em"))
+        numbers = {
+            name: int(each) if whole else float(each)
+            for name, each in {"min": low, "max": high, "step": step, "value": middle}.items()
+        }
+        slider = kind(
+            **numbers,
+            description=f"your guess{f' ({unit})' if unit else ''}",
+            style={"description_width": "initial"},
+            layout=widgets.Layout(width="36em"),
+        )
         self.unit, self._moved = unit, False
         slider.observe(self._note_move, names="value")
         super().__init__(question, slider)
@@ -151,18 +167,33 @@ class NumberPrediction(Prediction):
         return f"you predicted {self._say(self.guess)}, {self._say(abs(away))} too {'high' if away > 0 else 'low'}"
 
 
-def predict(question: str, options: Sequence[str] | None = None, *, between: tuple[float, float] | None = None,
-            step: float = 1, unit: str = "") -> Prediction:
+def predict(
+    question: str,
+    options: Sequence[str] | None = None,
+    *,
+    between: tuple[float, float] | None = None,
+    step: float = 1,
+    unit: str = "",
+) -> Prediction:
     """Ask the learner to commit to a guess: ``guess = predict(...)``, then, after the experiment, ``guess.compare(...)``.
 
     ``options`` are answers to choose from; ``between=(low, high)`` asks for a number instead, on a slider in steps of
     ``step``. Raises ValueError unless exactly one of the two is given and the slider has at least two steps.
     """
     if (options is None) == (between is None):
-        raise ValueError(f"options, between: got {options} and {between}, takes exactly one of them")
+        raise ValueError(
+            f"options, between: got {options} and {between}, takes exactly one of them"
+        )
     if between is None:
-        return Prediction(question, widgets.ToggleButtons(options=list(options), value=None, style={"button_width": "auto"}))
+        return Prediction(
+            question,
+            widgets.ToggleButtons(
+                options=list(options), value=None, style={"button_width": "auto"}
+            ),
+        )
     low, high = between
     if not (step > 0 and high - low >= 2 * step):
-        raise ValueError(f"between: got {between} in steps of {step}, takes low < high at least two steps apart")
+        raise ValueError(
+            f"between: got {between} in steps of {step}, takes low < high at least two steps apart"
+        )
     return NumberPrediction(question, low, high, step, unit)

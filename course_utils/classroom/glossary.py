@@ -32,7 +32,10 @@ class Term:
 
     def stands_in(self, text: str) -> bool:
         """Whether one of the names occurs in ``text`` as whole words, in whatever case."""
-        return any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE) for name in self.names())
+        return any(
+            re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE)
+            for name in self.names()
+        )
 
 
 class Glossary(tuple[Term, ...]):
@@ -41,16 +44,29 @@ class Glossary(tuple[Term, ...]):
     def find(self, text: str) -> Glossary:
         """The terms in whose names or definitions ``text`` occurs, in either language: ``find("学习率")``."""
         wanted = text.casefold()
-        return Glossary(term for term in self if any(
-            wanted in part.casefold() for part in (*term.names(), term.chinese, term.definition, term.definition_zh,
-                                                   term.field or "")))
+        return Glossary(
+            term
+            for term in self
+            if any(
+                wanted in part.casefold()
+                for part in (
+                    *term.names(),
+                    term.chinese,
+                    term.definition,
+                    term.definition_zh,
+                    term.field or "",
+                )
+            )
+        )
 
     def __getitem__(self, key):
         """``glossary["learning rate"]``: the term of that name. Raises KeyError with those that come near."""
         if not isinstance(key, str):
             return super().__getitem__(key)
         for term in self:
-            if key.casefold() in (name.casefold() for name in (term.english, term.chinese, *term.names())):
+            if key.casefold() in (
+                name.casefold() for name in (term.english, term.chinese, *term.names())
+            ):
                 return term
         near = ", ".join(term.english for term in self.find(key)[:5])
         raise KeyError(f"{key!r} is not in the glossary" + (f"; near it: {near}" if near else ""))
@@ -58,15 +74,19 @@ class Glossary(tuple[Term, ...]):
     def to_html(self, pages: dict[str, str] | None = None) -> str:
         """An HTML table; ``pages`` gives the address of a notebook by its number, to link it."""
         rows = "\n".join(_row(term, pages or {}) for term in self)
-        return ("<table class='glossary table'>\n<thead><tr><th scope='col'>Term</th><th scope='col' lang='zh'>术语</th>"
-                "<th scope='col'>Meaning · <span lang='zh'>释义</span></th><th scope='col'>Notebook</th></tr></thead>\n"
-                f"<tbody>\n{rows}\n</tbody></table>")
+        return (
+            "<table class='glossary table'>\n<thead><tr><th scope='col'>Term</th><th scope='col' lang='zh'>术语</th>"
+            "<th scope='col'>Meaning · <span lang='zh'>释义</span></th><th scope='col'>Notebook</th></tr></thead>\n"
+            f"<tbody>\n{rows}\n</tbody></table>"
+        )
 
     def _repr_html_(self) -> str:
         # A box that scrolls, and that the keyboard can reach: a hundred rows would push the lesson off the page.
-        return ("<style>.glossary th, .glossary td {text-align: left !important; vertical-align: top}</style>"
-                "<div style='max-height: 24em; overflow: auto' tabindex='0' role='region' aria-label='Glossary'>"
-                f"{self.to_html()}</div>")
+        return (
+            "<style>.glossary th, .glossary td {text-align: left !important; vertical-align: top}</style>"
+            "<div style='max-height: 24em; overflow: auto' tabindex='0' role='region' aria-label='Glossary'>"
+            f"{self.to_html()}</div>"
+        )
 
     def __repr__(self) -> str:
         return "\n".join(f"{term.english} ({term.chinese}): {term.definition}" for term in self)
@@ -76,18 +96,30 @@ def _row(term: Term, pages: dict[str, str]) -> str:
     anchor = re.sub(r"\W+", "-", term.english.lower()).strip("-")
     also = f"<br><small>{html.escape(', '.join(term.also))}</small>" if term.also else ""
     field = f"<br><code>{term.field}</code>" if term.field else ""
-    linked = ", ".join(f"<a href='{pages[number]}'>{number}</a>" if number in pages else number for number in term.notebooks)
-    return (f"<tr id='term-{anchor}'><th scope='row'>{html.escape(term.english)}{field}{also}</th>"
-            f"<td lang='zh'>{html.escape(term.chinese)}</td><td>{html.escape(term.definition)}<br>"
-            f"<span lang='zh'>{html.escape(term.definition_zh)}</span></td><td>{linked}</td></tr>")
+    linked = ", ".join(
+        f"<a href='{pages[number]}'>{number}</a>" if number in pages else number
+        for number in term.notebooks
+    )
+    return (
+        f"<tr id='term-{anchor}'><th scope='row'>{html.escape(term.english)}{field}{also}</th>"
+        f"<td lang='zh'>{html.escape(term.chinese)}</td><td>{html.escape(term.definition)}<br>"
+        f"<span lang='zh'>{html.escape(term.definition_zh)}</span></td><td>{linked}</td></tr>"
+    )
 
 
 def load_glossary(path: Path | str = GLOSSARY) -> Glossary:
     """The glossary, in alphabetical order. Raises ValueError when a name is given to two terms."""
     with Path(path).open(encoding="utf-8") as file:
         entries = json.load(file)
-    terms = [Term(**{name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()})
-             for entry in entries]
+    terms = [
+        Term(
+            **{
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in entry.items()
+            }
+        )
+        for entry in entries
+    ]
     _refuse_doubles(name for term in terms for name in {term.english, *term.also})
     return Glossary(sorted(terms, key=lambda term: term.english.casefold()))
 

@@ -22,8 +22,8 @@ from IPython import get_ipython
 
 FILE = "progress.json"
 VERSION = 1
-WAIT_SECONDS = 10                                          # for another notebook that is writing just now
-NUMBER = re.compile(r"^0*(\d+)\.(\d+)")                    # "02.1", "2.1 step by epoch": notebook, exercise
+WAIT_SECONDS = 10  # for another notebook that is writing just now
+NUMBER = re.compile(r"^0*(\d+)\.(\d+)")  # "02.1", "2.1 step by epoch": notebook, exercise
 
 
 def normalised(exercise: str) -> str:
@@ -46,9 +46,11 @@ def load(path: Path) -> dict[str, str]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except ValueError as error:                            # not JSON, or not UTF-8
+    except ValueError as error:  # not JSON, or not UTF-8
         return _set_aside(path, str(error))
-    passed = data.get("passed") if isinstance(data, dict) and data.get("version") == VERSION else None
+    passed = (
+        data.get("passed") if isinstance(data, dict) and data.get("version") == VERSION else None
+    )
     if not isinstance(passed, dict) or not all(isinstance(when, str) for when in passed.values()):
         return _set_aside(path, "it does not hold what it should")
     return passed
@@ -59,8 +61,11 @@ def _set_aside(path: Path, why: str) -> dict[str, str]:
     while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
         number += 1
     os.replace(path, aside)
-    warnings.warn(f"{path.name} was damaged ({why}). It now lies beside the notebook as {aside.name}, and progress begins "
-                  "anew: run the checks of your solved exercises again to restore it.", stacklevel=4)
+    warnings.warn(
+        f"{path.name} was damaged ({why}). It now lies beside the notebook as {aside.name}, and progress begins "
+        "anew: run the checks of your solved exercises again to restore it.",
+        stacklevel=4,
+    )
     return {}
 
 
@@ -97,8 +102,11 @@ def exercises(folder: Path | str = ".") -> dict[str, list[str]]:
     found = {}
     for path in sorted(Path(folder).glob("[0-9][0-9]_*.ipynb")):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        count = sum("exercise" in cell["metadata"].get("tags", []) and "check_" in "".join(cell["source"])
-                    for cell in cells if cell["cell_type"] == "code")
+        count = sum(
+            "exercise" in cell["metadata"].get("tags", []) and "check_" in "".join(cell["source"])
+            for cell in cells
+            if cell["cell_type"] == "code"
+        )
         if count:
             found[path.stem] = [f"{path.stem[:2]}.{number}" for number in range(1, count + 1)]
     return found
@@ -116,7 +124,9 @@ class Progress:
         rows = []
         for notebook, names in self.exercises.items():
             done = [name in self.passed for name in names]
-            marks = " ".join(name.split(".")[1] if good else "·" for name, good in zip(names, done, strict=True))
+            marks = " ".join(
+                name.split(".")[1] if good else "·" for name, good in zip(names, done, strict=True)
+            )
             rows.append((notebook, f"{sum(done)} of {len(done)}", marks))
         return rows
 
@@ -127,14 +137,23 @@ class Progress:
 
     def __repr__(self) -> str:
         width = max((len(notebook) for notebook in self.exercises), default=0)
-        return "\n".join([self.summary, *(f"{name:<{width}}  {count}  {marks}" for name, count, marks in self._rows())])
+        return "\n".join(
+            [
+                self.summary,
+                *(f"{name:<{width}}  {count}  {marks}" for name, count, marks in self._rows()),
+            ]
+        )
 
     def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><th scope='row' style='text-align:left'>{html.escape(name.replace('_', ' '))}</th>"
-                       f"<td>{count}</td><td style='text-align:left; letter-spacing:.2em'>{marks}</td></tr>"
-                       for name, count, marks in self._rows())
-        return (f"<table><caption style='text-align:left'>{self.summary}</caption><tr><th scope='col'>notebook</th>"
-                f"<th scope='col'>passed</th><th scope='col'>which</th></tr>{rows}</table>")
+        rows = "".join(
+            f"<tr><th scope='row' style='text-align:left'>{html.escape(name.replace('_', ' '))}</th>"
+            f"<td>{count}</td><td style='text-align:left; letter-spacing:.2em'>{marks}</td></tr>"
+            for name, count, marks in self._rows()
+        )
+        return (
+            f"<table><caption style='text-align:left'>{self.summary}</caption><tr><th scope='col'>notebook</th>"
+            f"<th scope='col'>passed</th><th scope='col'>which</th></tr>{rows}</table>"
+        )
 
 
 def progress(folder: Path | str = ".") -> Progress:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..randomness import Chance
 from .augment import AUGMENTATIONS
 from .config import Config
 from .data import Dataset
-from ..randomness import Chance
 
 TOGETHER = 512  # images of each stream that are augmented in one call: half the time of one by one
 

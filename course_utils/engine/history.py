@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
+from ..stacking.stack import Weights
 from .config import Config
-from .stack import Weights
 
 CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 

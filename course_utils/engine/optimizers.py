@@ -15,8 +15,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from .schedules import make_schedule
 
 if TYPE_CHECKING:
+    from ..stacking.stack import Stack
     from .config import Config
-    from .stack import Stack
 
 OPTIMIZERS: tuple[str, ...] = ("sgd", "adam", "adamw", "rmsprop")
 if hasattr(torch.optim, "Muon"):  # from torch 2.9 on

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.lazy import LazyModuleMixin
 
-from .architecture import Model, Way, build, build_mlp, check, key_of, way_of
+from ..randomness import Chance
+from ..stacking.architecture import Way, check, key_of, way_of
+from ..stacking.stack import LayerStack, Single, Stack, settled_copy
 from .config import Config
 from .data import Dataset
 from .losses import Loss, checked_loss
+from .networks import make_mlp
 from .optimizers import make_optimizer, sharing
-from ..randomness import Chance
 from .schedules import rehearse
-from .stack import LayerStack, Single, Stack
 
 # A stack larger than the processor's cache is slower than two that fit (see `make bench`), and the
 # images and activations of one update must fit into memory.
@@ -27,7 +29,46 @@ STACK_NUMBERS = 2**25
 SMALL = 50_000_000  # products in one update, below which a second thread hardly helps one network
 
 
+Model = Callable[[Config, Dataset], nn.Module]
 Built = tuple[nn.Module, Chance]
+TAKES = "takes a function (config, dataset) -> torch module"
+
+
+def build_mlp(config: Config, dataset: Dataset) -> nn.Module:
+    """The dense network that a Config describes, for this dataset's images and classes."""
+    return make_mlp(
+        dataset.train.images[0].numel(),
+        config.width,
+        config.depth,
+        dataset.classes,
+        config.activation,
+        config.init,
+        config.dropout,
+        config.normalisation,
+    )
+
+
+def build(model: Model, config: Config, dataset: Dataset) -> Built:
+    """One configuration's network, drawn from its seed, and the draws that its training makes next.
+
+    Raises TypeError that names ``model`` where it is no function, or returns no module.
+    """
+    if isinstance(model, nn.Module) or not callable(model):
+        raise TypeError(f"model: got a {type(model).__name__}, {TAKES}")
+    chance = Chance(config.seed, dataset.device, foreign=model is not build_mlp)
+    with chance:
+        try:
+            network = model(config, dataset)
+        except Exception as error:
+            error.add_note(f"This came from model, which {TAKES}.")
+            raise
+        if not isinstance(network, nn.Module):
+            raise TypeError(f"model: it returned a {type(network).__name__}, {TAKES}")
+        if any(isinstance(part, LazyModuleMixin) for part in network.modules()):
+            network = settled_copy(network).to(dataset.device).eval()
+            with torch.no_grad():
+                network(dataset.train.images[:2])  # gives a lazy layer its shape, and its weights
+    return network, chance
 
 
 def _batch_sizes(config: Config, dataset: Dataset) -> tuple[int, ...]:
@@ -69,7 +110,8 @@ def refuse_nonsense(
         config = configs[index]
         if model is not build_mlp or config.normalisation == "batch":
             built[index] = build(model, config, dataset)
-            check(built[index][0], dataset, _batch_sizes(config, dataset), classes)
+            sizes = _batch_sizes(config, dataset)
+            check(built[index][0], dataset.train.images, sizes, classes)
     for config in configs:
         if callable(config.schedule):
             optimizer = make_optimizer(config, [nn.Parameter(torch.zeros(1, 1))])
@@ -103,7 +145,9 @@ def plan(
             network, chance = built.pop(index, None) or build(model, configs[index], dataset)
             key = "mlp" if model is build_mlp else key_of(network)
             if key not in ways:
-                ways[key] = LayerStack if model is build_mlp else way_of(network, dataset)
+                ways[key] = (
+                    LayerStack if model is build_mlp else way_of(network, dataset.train.images)
+                )
             alike[key].append((index, network, chance))
         for key, members in alike.items():
             # Rows with equal settings side by side can share an optimiser.

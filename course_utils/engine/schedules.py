@@ -20,25 +20,9 @@ def _constant(optimizer: Optimizer, steps: int) -> LRScheduler:
     return lr_scheduler.ConstantLR(optimizer, factor=1, total_iters=0)
 
 
-def _step(optimizer: Optimizer, steps: int) -> LRScheduler:
-    return lr_scheduler.StepLR(optimizer, math.ceil(steps / 3), gamma=0.1)
-
-
 def _multistep(optimizer: Optimizer, steps: int) -> LRScheduler:
     milestones = [max(1, steps // 2), max(1, steps * 3 // 4)]
     return lr_scheduler.MultiStepLR(optimizer, milestones, gamma=0.1)
-
-
-def _exponential(optimizer: Optimizer, steps: int) -> LRScheduler:
-    return lr_scheduler.ExponentialLR(optimizer, gamma=0.01 ** (1 / steps))
-
-
-def _linear(optimizer: Optimizer, steps: int) -> LRScheduler:
-    return lr_scheduler.LinearLR(optimizer, 1.0, 1e-3, total_iters=steps)
-
-
-def _cosine(optimizer: Optimizer, steps: int) -> LRScheduler:
-    return lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
 
 
 def _warm_restarts(optimizer: Optimizer, steps: int) -> LRScheduler:
@@ -73,25 +57,23 @@ def _warmup_stable_decay(optimizer: Optimizer, steps: int) -> LRScheduler:
     return lr_scheduler.SequentialLR(optimizer, parts, milestones=[up, steps - down])
 
 
-def _plateau(optimizer: Optimizer, steps: int) -> ReduceLROnPlateau:
-    return ReduceLROnPlateau(optimizer, factor=0.3, patience=2)
-
-
 # Each takes (optimizer, steps): the optimiser already holds the peak rate, and ``steps`` is the
 # number of updates that the schedule has to itself. None touches the momentum: a comparison of
 # schedules should change one thing.
 SCHEDULES: dict[str, Callable[[Optimizer, int], LRScheduler]] = {
     "constant": _constant,
-    "step": _step,
+    "step": lambda optimizer, steps: lr_scheduler.StepLR(optimizer, math.ceil(steps / 3)),
     "multistep": _multistep,
-    "exponential": _exponential,
-    "linear": _linear,
-    "cosine": _cosine,
+    "exponential": lambda optimizer, steps: lr_scheduler.ExponentialLR(
+        optimizer, 0.01 ** (1 / steps)
+    ),
+    "linear": lambda optimizer, steps: lr_scheduler.LinearLR(optimizer, 1.0, 1e-3, steps),
+    "cosine": lambda optimizer, steps: lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps),
     "warm_restarts": _warm_restarts,
     "cyclic": _cyclic,
     "one_cycle": _one_cycle,
     "warmup_stable_decay": _warmup_stable_decay,
-    "plateau": _plateau,
+    "plateau": lambda optimizer, steps: ReduceLROnPlateau(optimizer, factor=0.3, patience=2),
 }
 
 
@@ -115,20 +97,16 @@ def make_schedule(
     climb = round(warmup * steps)
     if not climb:
         return None if schedule == "constant" else SCHEDULES[schedule](optimizer, steps)
-    parts = [
-        lr_scheduler.LinearLR(optimizer, 0.01, 1.0, total_iters=climb),
-        SCHEDULES[schedule](optimizer, max(1, steps - climb)),
-    ]
-    return lr_scheduler.SequentialLR(optimizer, parts, milestones=[climb])
+    start = lr_scheduler.LinearLR(optimizer, 0.01, 1.0, total_iters=climb)
+    rest = SCHEDULES[schedule](optimizer, max(1, steps - climb))
+    return lr_scheduler.SequentialLR(optimizer, [start, rest], milestones=[climb])
 
 
 def _checked(schedule: Callable[[Optimizer], LRScheduler], optimizer: Optimizer) -> LRScheduler:
-    """What a callable made of this optimiser, if it will do what its caller expects of it.
-
-    Raises TypeError or ValueError that names ``schedule``.
-    """
-    before = [_momentum(group) for group in optimizer.param_groups]
+    """What a callable made of this optimiser, if it will do what its caller expects of it."""
+    before = [(group.get("momentum"), group.get("betas")) for group in optimizer.param_groups]
     made = schedule(optimizer)
+    after = [(group.get("momentum"), group.get("betas")) for group in optimizer.param_groups]
     takes = "takes a callable that returns a torch.optim.lr_scheduler of the optimizer it is given"
     if not isinstance(made, LRScheduler):
         raise TypeError(f"schedule: the callable returned {made!r}, {takes}")
@@ -136,16 +114,10 @@ def _checked(schedule: Callable[[Optimizer], LRScheduler], optimizer: Optimizer)
         raise ValueError(f"schedule: the callable returned one of another optimizer, {takes}")
     if isinstance(made, ReduceLROnPlateau) and made.mode != "min":
         raise ValueError('schedule: got mode="max", takes "min": it is given the validation loss')
-    if before != [_momentum(group) for group in optimizer.param_groups]:
-        raise ValueError(
-            f"schedule: {type(made).__name__} changes the momentum besides the rate: "
-            "give it cycle_momentum=False, or set the momentum in Config alone"
-        )
+    if before != after:
+        kind = type(made).__name__
+        raise ValueError(f"schedule: {kind} changes the momentum, too; takes cycle_momentum=False")
     return made
-
-
-def _momentum(group: dict) -> tuple:
-    return group.get("momentum"), group.get("betas")
 
 
 def rehearse(
@@ -153,13 +125,11 @@ def rehearse(
 ) -> None:
     """Walk a schedule of one's own through a whole run, on an optimiser that trains nothing.
 
-    Raises what the schedule raises, or ValueError that names ``schedule`` for a rate that is no
-    sensible number: before the training, and not in the middle of it.
+    Raises what the schedule raises, or TypeError or ValueError that names ``schedule``, before the
+    training and not in the middle of it.
     """
     made = _checked(schedule, optimizer)
-    if isinstance(made, ReduceLROnPlateau):
-        return
-    for step in range(steps):
+    for step in range(0 if isinstance(made, ReduceLROnPlateau) else steps):
         rate = float(optimizer.param_groups[0]["lr"])
         if not (math.isfinite(rate) and rate >= 0):
             raise ValueError(f"schedule: got a rate of {rate} at step {step}, takes 0 or more")

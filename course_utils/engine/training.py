@@ -17,17 +17,16 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from .architecture import Model, build_mlp
+from ..randomness import Chance
+from ..stacking.stack import Stack, Weights
+from ..threads import Threads
 from .batches import Batches
 from .config import Config
 from .data import Dataset, Split
 from .history import CURVES, History
 from .losses import Loss, Losses
 from .optimizers import Optimizers
-from .plan import plan, refuse_nonsense, several_threads
-from ..randomness import Chance
-from .stack import Stack, Weights
-from ..threads import Threads
+from .plan import Model, build_mlp, plan, refuse_nonsense, several_threads
 
 # What ``Run.set`` can change, and what torch's parameter groups call it.
 KNOBS = {"learning_rate": "lr", "momentum": "momentum", "weight_decay": "weight_decay"}

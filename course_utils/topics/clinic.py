@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..classroom.check import Result, check
-from ..engine.data import Dataset, Split
-from ..diagnostics import Instruments
 from ..classroom.lab import Lab, choice, slider
+from ..diagnostics import Instruments
+from ..engine.data import Dataset, Split
 from ..engine.networks import initialise, make_mlp
 from ..plots import GREY, new_figure, style, to_png
 from .t06 import plot_layers
@@ -43,22 +43,22 @@ class Case:
     depth: int = 3
     activation: str = "relu"
     init: str = "he"
-    bias: float = 0.0                  # where every hidden layer's bias starts
+    bias: float = 0.0  # where every hidden layer's bias starts
     dropout: float = 0.0
     weight_decay: float = 0.0
-    decay: float = 1.0                 # the schedule: the learning rate is multiplied by this, after every ...
-    decay_every: str = "epoch"         # ... "epoch" or "batch"
-    recurrent: bool = False            # reads a digit row by row
+    decay: float = 1.0  # the schedule: the learning rate is multiplied by this, after every ...
+    decay_every: str = "epoch"  # ... "epoch" or "batch"
+    recurrent: bool = False  # reads a digit row by row
     clip_norm: float | None = None
-    pixel_scale: float = 1.0           # 255: as the file has them
-    test_pixel_scale: float = 1.0      # applied to the test images only
+    pixel_scale: float = 1.0  # 255: as the file has them
+    test_pixel_scale: float = 1.0  # applied to the test images only
     shuffled_labels: bool = False
     shuffled_batches: bool = True
-    leak: bool = False                 # test images among the training images
-    evaluates: bool = True             # model.eval() before measuring
+    leak: bool = False  # test images among the training images
+    evaluates: bool = True  # model.eval() before measuring
     zeroes_gradients: bool = True
-    frozen: bool = False               # the second hidden layer asks for no gradient
-    softmax: bool = False              # before a loss that does its own
+    frozen: bool = False  # the second hidden layer asks for no gradient
+    softmax: bool = False  # before a loss that does its own
 
 
 @dataclass
@@ -70,8 +70,12 @@ class Chart:
     facts: dict[str, float] = field(default_factory=dict)
     loss: list[float] = field(default_factory=list)
     learning_rate: list[float] = field(default_factory=list)
-    alignment: list[float] = field(default_factory=list)       # cosine of each gradient with the one before
-    accuracy: dict[str, list[float]] = field(default_factory=lambda: {"training": [], "test": [], "fresh": []})
+    alignment: list[float] = field(
+        default_factory=list
+    )  # cosine of each gradient with the one before
+    accuracy: dict[str, list[float]] = field(
+        default_factory=lambda: {"training": [], "test": [], "fresh": []}
+    )
 
     @property
     def norms(self) -> np.ndarray:
@@ -86,7 +90,11 @@ class Chart:
     def early_ratio(self) -> float:
         """The median ratio over layers in the first epoch, where the learning rate has had no time to change."""
         ratios = self.ratios[: self.steps_per_epoch]
-        return float(np.median(ratios[np.isfinite(ratios)])) if np.isfinite(ratios).any() else -math.inf
+        return (
+            float(np.median(ratios[np.isfinite(ratios)]))
+            if np.isfinite(ratios).any()
+            else -math.inf
+        )
 
     def first_norm(self) -> float:
         """The norm of the whole gradient at the very first step."""
@@ -95,7 +103,11 @@ class Chart:
     def spike(self) -> float:
         """The largest gradient norm over the median one; infinite where a norm stopped being a number."""
         norms = np.sqrt(np.nansum(self.norms**2, axis=1))
-        return float(norms.max() / max(np.median(norms), 1e-30)) if np.isfinite(self.loss).all() else math.inf
+        return (
+            float(norms.max() / max(np.median(norms), 1e-30))
+            if np.isfinite(self.loss).all()
+            else math.inf
+        )
 
     def dead(self) -> float:
         """The share of dead units at the start, in the layer that has most."""
@@ -121,7 +133,7 @@ class Fault:
     remedy: str
     shows: Callable[[Chart], bool]
     setting: dict[str, Any] = field(default_factory=dict)
-    cure: dict[str, Any] = field(default_factory=dict)         # where it is not simply the healthy value
+    cure: dict[str, Any] = field(default_factory=dict)  # where it is not simply the healthy value
 
     def case(self) -> Case:
         return Case(**self.setting | self.broken)
@@ -137,80 +149,176 @@ class Fault:
 
 _ROWS = {"recurrent": True, "depth": 1, "init": "he", "learning_rate": 0.1}
 _ALL = [
-    Fault(HEALTHY, {}, "every instrument reads as it should", "nothing to cure", lambda chart: not symptoms(chart)),
-    Fault("learning rate too high", {"learning_rate": 4.0},
-          "in the first epoch an update is more than a tenth of the weights (log10 above -1); a thousandth is the guide",
-          "divide the learning rate by ten and more",
-          lambda chart: chart.early_ratio() > -1 and chart.facts["input std"] < 3 and chart.first_norm() < 30
-          and not chart.melted()),
-    Fault("learning rate too low", {"learning_rate": 1e-4},
-          "gradients are of ordinary size, yet an update is less than 0.003 % of the weights (log10 below -4.5)",
-          "raise the learning rate until the ratio comes near -3",
-          lambda chart: chart.early_ratio() < -4.5 and np.median(chart.norms[:20, -1]) > 0.05),
-    Fault("all weights start equal", {"init": "constant"},
-          "the units of a layer are copies of each other, and stay so", "draw the weights at random",
-          lambda chart: chart.facts["identical units"] > 0.5),
-    Fault("initial weights too small", {"init": "small"},
-          "at the start the spread of the activations collapses from layer to layer", "He initialisation",
-          lambda chart: chart.facts["spread, last to first layer"] < 0.05 and chart.facts["identical units"] < 0.5
-          and chart.dead() < 0.6),
-    Fault("dead ReLUs", {"bias": -3.0},
-          "most units of a hidden layer put out zero for every image", "start the biases at zero",
-          lambda chart: chart.dead() > 0.6 and chart.first_norm() < 30),
-    Fault("saturated sigmoids", {"init": "normal"},
-          "more than a quarter of all outputs lie in the flat ends of the sigmoid from the start", "Xavier initialisation",
-          lambda chart: chart.instruments["saturated"].iloc[0].mean() > 0.25,
-          setting={"activation": "sigmoid", "depth": 1, "learning_rate": 0.5}, cure={"init": "xavier"}),
-    Fault("vanishing gradients", {"activation": "sigmoid", "init": "xavier"},
-          "the first layer's gradient is a hundred times smaller than the last one's, with activations of good spread",
-          "ReLU with He initialisation",
-          lambda chart: chart.first_to_last() < 0.01 and chart.facts["spread, last to first layer"] > 0.05
-          and chart.facts["identical units"] < 0.5 and chart.spike() < 100,
-          setting={"depth": 6, "learning_rate": 0.05}),
-    Fault("exploding gradients", {"clip_norm": None},
-          "the gradient's norm is above thirty at the start, or leaps to a hundred times its median, with sound inputs",
-          "clip the norm at 1",
-          lambda chart: (chart.first_norm() > 30 or chart.spike() > 100 and chart.early_ratio() < -1)
-          and chart.facts["input std"] < 3 and chart.facts["identical units"] < 0.5 and not chart.melted(),
-          setting=_ROWS, cure={"clip_norm": 1.0}),
-    Fault("labels shuffled", {"shuffled_labels": True},
-          "an image and its nearest neighbour agree on the label no more often than chance",
-          "pair the images with their own labels again", lambda chart: chart.facts["neighbours agree"] < 0.3),
-    Fault("test images in the training set", {"leak": True},
-          "images occur in both parts, and fresh images score far worse than the test images",
-          "remove the doubles before splitting", lambda chart: chart.facts["shared images"] > 0),
-    Fault("inputs not scaled", {"pixel_scale": 255.0},
-          "pixels reach 255, and the first loss is many times log 10", "divide the pixels by 255",
-          lambda chart: chart.facts["input std"] > 3 and chart.facts["first loss"] > 2 * CHANCE_LOSS),
-    Fault("test images scaled differently", {"test_pixel_scale": 1 / 255},
-          "mean and spread of the pixels differ between training and test images",
-          "one preparation for all images", lambda chart: not 0.5 < chart.facts["test std"] / chart.facts["input std"] < 2),
-    Fault("dropout left on in evaluation", {"evaluates": False},
-          "two evaluations of the same images disagree", "call model.eval() before measuring",
-          lambda chart: chart.facts["evaluations disagree"] > 0.02,
-          setting={"dropout": 0.3, "depth": 2, "learning_rate": 0.2}),
-    Fault("gradients not zeroed", {"zeroes_gradients": False},
-          "each gradient points almost exactly where the one before pointed: it contains it",
-          "call optimizer.zero_grad() in every step",
-          lambda chart: np.median(chart.alignment[:10]) > 0.8),
-    Fault("frozen layer", {"frozen": True},
-          "one layer has no gradient and no update at all, the others have",
-          "set requires_grad to True before the optimiser is made",
-          lambda chart: bool(np.isnan(chart.norms).all(0).any())),
-    Fault("softmax before the loss", {"softmax": True},
-          "the loss cannot fall below 1.46, however good the accuracy", "hand the raw logits to the loss",
-          lambda chart: chart.accuracy["training"][-1] > 0.55 and min(chart.loss) > 1.46,
-          setting={"learning_rate": 0.3, "depth": 2, "epochs": 12}),
-    Fault("schedule stepped per batch", {"decay_every": "batch"},
-          "after one epoch the learning rate is a thousandth of what it was", "step the schedule once an epoch",
-          lambda chart: chart.learning_rate[min(chart.steps_per_epoch, len(chart.learning_rate) - 1)]
-          < 0.05 * chart.learning_rate[0], setting={"decay": 0.7}),
-    Fault("weight decay too strong", {"weight_decay": 0.5},
-          "the weights melt away: their norm falls to a fraction of where it began", "reduce the weight decay",
-          lambda chart: chart.melted()),
-    Fault("batches not shuffled", {"shuffled_batches": False},
-          "a batch holds one or two classes instead of all, and the loss is a saw", "shuffle in every epoch",
-          lambda chart: chart.facts["classes in a batch"] < 3),
+    Fault(
+        HEALTHY,
+        {},
+        "every instrument reads as it should",
+        "nothing to cure",
+        lambda chart: not symptoms(chart),
+    ),
+    Fault(
+        "learning rate too high",
+        {"learning_rate": 4.0},
+        "in the first epoch an update is more than a tenth of the weights (log10 above -1); a thousandth is the guide",
+        "divide the learning rate by ten and more",
+        lambda chart: (
+            chart.early_ratio() > -1
+            and chart.facts["input std"] < 3
+            and chart.first_norm() < 30
+            and not chart.melted()
+        ),
+    ),
+    Fault(
+        "learning rate too low",
+        {"learning_rate": 1e-4},
+        "gradients are of ordinary size, yet an update is less than 0.003 % of the weights (log10 below -4.5)",
+        "raise the learning rate until the ratio comes near -3",
+        lambda chart: chart.early_ratio() < -4.5 and np.median(chart.norms[:20, -1]) > 0.05,
+    ),
+    Fault(
+        "all weights start equal",
+        {"init": "constant"},
+        "the units of a layer are copies of each other, and stay so",
+        "draw the weights at random",
+        lambda chart: chart.facts["identical units"] > 0.5,
+    ),
+    Fault(
+        "initial weights too small",
+        {"init": "small"},
+        "at the start the spread of the activations collapses from layer to layer",
+        "He initialisation",
+        lambda chart: (
+            chart.facts["spread, last to first layer"] < 0.05
+            and chart.facts["identical units"] < 0.5
+            and chart.dead() < 0.6
+        ),
+    ),
+    Fault(
+        "dead ReLUs",
+        {"bias": -3.0},
+        "most units of a hidden layer put out zero for every image",
+        "start the biases at zero",
+        lambda chart: chart.dead() > 0.6 and chart.first_norm() < 30,
+    ),
+    Fault(
+        "saturated sigmoids",
+        {"init": "normal"},
+        "more than a quarter of all outputs lie in the flat ends of the sigmoid from the start",
+        "Xavier initialisation",
+        lambda chart: chart.instruments["saturated"].iloc[0].mean() > 0.25,
+        setting={"activation": "sigmoid", "depth": 1, "learning_rate": 0.5},
+        cure={"init": "xavier"},
+    ),
+    Fault(
+        "vanishing gradients",
+        {"activation": "sigmoid", "init": "xavier"},
+        "the first layer's gradient is a hundred times smaller than the last one's, with activations of good spread",
+        "ReLU with He initialisation",
+        lambda chart: (
+            chart.first_to_last() < 0.01
+            and chart.facts["spread, last to first layer"] > 0.05
+            and chart.facts["identical units"] < 0.5
+            and chart.spike() < 100
+        ),
+        setting={"depth": 6, "learning_rate": 0.05},
+    ),
+    Fault(
+        "exploding gradients",
+        {"clip_norm": None},
+        "the gradient's norm is above thirty at the start, or leaps to a hundred times its median, with sound inputs",
+        "clip the norm at 1",
+        lambda chart: (
+            (chart.first_norm() > 30 or chart.spike() > 100 and chart.early_ratio() < -1)
+            and chart.facts["input std"] < 3
+            and chart.facts["identical units"] < 0.5
+            and not chart.melted()
+        ),
+        setting=_ROWS,
+        cure={"clip_norm": 1.0},
+    ),
+    Fault(
+        "labels shuffled",
+        {"shuffled_labels": True},
+        "an image and its nearest neighbour agree on the label no more often than chance",
+        "pair the images with their own labels again",
+        lambda chart: chart.facts["neighbours agree"] < 0.3,
+    ),
+    Fault(
+        "test images in the training set",
+        {"leak": True},
+        "images occur in both parts, and fresh images score far worse than the test images",
+        "remove the doubles before splitting",
+        lambda chart: chart.facts["shared images"] > 0,
+    ),
+    Fault(
+        "inputs not scaled",
+        {"pixel_scale": 255.0},
+        "pixels reach 255, and the first loss is many times log 10",
+        "divide the pixels by 255",
+        lambda chart: chart.facts["input std"] > 3 and chart.facts["first loss"] > 2 * CHANCE_LOSS,
+    ),
+    Fault(
+        "test images scaled differently",
+        {"test_pixel_scale": 1 / 255},
+        "mean and spread of the pixels differ between training and test images",
+        "one preparation for all images",
+        lambda chart: not 0.5 < chart.facts["test std"] / chart.facts["input std"] < 2,
+    ),
+    Fault(
+        "dropout left on in evaluation",
+        {"evaluates": False},
+        "two evaluations of the same images disagree",
+        "call model.eval() before measuring",
+        lambda chart: chart.facts["evaluations disagree"] > 0.02,
+        setting={"dropout": 0.3, "depth": 2, "learning_rate": 0.2},
+    ),
+    Fault(
+        "gradients not zeroed",
+        {"zeroes_gradients": False},
+        "each gradient points almost exactly where the one before pointed: it contains it",
+        "call optimizer.zero_grad() in every step",
+        lambda chart: np.median(chart.alignment[:10]) > 0.8,
+    ),
+    Fault(
+        "frozen layer",
+        {"frozen": True},
+        "one layer has no gradient and no update at all, the others have",
+        "set requires_grad to True before the optimiser is made",
+        lambda chart: bool(np.isnan(chart.norms).all(0).any()),
+    ),
+    Fault(
+        "softmax before the loss",
+        {"softmax": True},
+        "the loss cannot fall below 1.46, however good the accuracy",
+        "hand the raw logits to the loss",
+        lambda chart: chart.accuracy["training"][-1] > 0.55 and min(chart.loss) > 1.46,
+        setting={"learning_rate": 0.3, "depth": 2, "epochs": 12},
+    ),
+    Fault(
+        "schedule stepped per batch",
+        {"decay_every": "batch"},
+        "after one epoch the learning rate is a thousandth of what it was",
+        "step the schedule once an epoch",
+        lambda chart: (
+            chart.learning_rate[min(chart.steps_per_epoch, len(chart.learning_rate) - 1)]
+            < 0.05 * chart.learning_rate[0]
+        ),
+        setting={"decay": 0.7},
+    ),
+    Fault(
+        "weight decay too strong",
+        {"weight_decay": 0.5},
+        "the weights melt away: their norm falls to a fraction of where it began",
+        "reduce the weight decay",
+        lambda chart: chart.melted(),
+    ),
+    Fault(
+        "batches not shuffled",
+        {"shuffled_batches": False},
+        "a batch holds one or two classes instead of all, and the loss is a saw",
+        "shuffle in every epoch",
+        lambda chart: chart.facts["classes in a batch"] < 3,
+    ),
 ]
 FAULTS: dict[str, Fault] = {fault.name: fault for fault in _ALL}
 
@@ -228,7 +336,11 @@ class RowReader(nn.Module):
 
     def __init__(self, columns: int, width: int = 32):
         super().__init__()
-        self.read, self.recur, self.answer = nn.Linear(columns, width), nn.Linear(width, width), nn.Linear(width, 10)
+        self.read, self.recur, self.answer = (
+            nn.Linear(columns, width),
+            nn.Linear(width, width),
+            nn.Linear(width, 10),
+        )
         self.activation = nn.ReLU()
         initialise(self, "he")
         with torch.no_grad():
@@ -246,7 +358,9 @@ def build(case: Case, images: Tensor) -> nn.Module:
     """The patient's network, drawn from torch's global generator."""
     if case.recurrent:
         return RowReader(images.shape[-1])
-    model = make_mlp(images[0].numel(), 32, case.depth, 10, case.activation, case.init, case.dropout)
+    model = make_mlp(
+        images[0].numel(), 32, case.depth, 10, case.activation, case.init, case.dropout
+    )
     hidden = [layer for layer in model if isinstance(layer, nn.Linear)][:-1]
     for layer in hidden:
         nn.init.constant_(layer.bias, case.bias)
@@ -271,8 +385,11 @@ def prepare(case: Case, dataset: Dataset, seed: int) -> tuple[Split, Split, Spli
         order = labels.argsort(stable=True)
         images, labels = images[order], labels[order]
     scale = case.pixel_scale
-    return (Split(images * scale, labels), Split(test.images * scale * case.test_pixel_scale, test.labels),
-            Split(fresh.images * scale, fresh.labels))
+    return (
+        Split(images * scale, labels),
+        Split(test.images * scale * case.test_pixel_scale, test.labels),
+        Split(fresh.images * scale, fresh.labels),
+    )
 
 
 def attend(case: Case, dataset: Dataset, seed: int = 0) -> Iterator[Chart]:
@@ -288,17 +405,25 @@ def attend(case: Case, dataset: Dataset, seed: int = 0) -> Iterator[Chart]:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=case.learning_rate, weight_decay=case.weight_decay)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, case.decay)
-    chart = Chart(Instruments(model, optimizer, train.images[::5]), -(-len(train) // case.batch_size))
+    chart = Chart(
+        Instruments(model, optimizer, train.images[::5]), -(-len(train) // case.batch_size)
+    )
     chart.facts |= _data_facts(train, test, case.batch_size)
     before: Tensor | None = None
     for _ in range(case.epochs):
-        with torch.random.fork_rng(devices=[]):            # patients never disturb each other's random numbers
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # patients never disturb each other's random numbers
             torch.set_rng_state(noise)
             model.train()
             shuffled = torch.randperm(len(train), generator=order)
-            for chosen in (shuffled if case.shuffled_batches else shuffled.sort().values).split(case.batch_size):
+            for chosen in (shuffled if case.shuffled_batches else shuffled.sort().values).split(
+                case.batch_size
+            ):
                 logits = model(train.images[chosen])
-                loss = functional.cross_entropy(logits.softmax(-1) if case.softmax else logits, train.labels[chosen])
+                loss = functional.cross_entropy(
+                    logits.softmax(-1) if case.softmax else logits, train.labels[chosen]
+                )
                 if case.zeroes_gradients:
                     optimizer.zero_grad()
                 loss.backward()
@@ -306,7 +431,9 @@ def attend(case: Case, dataset: Dataset, seed: int = 0) -> Iterator[Chart]:
                     nn.utils.clip_grad_norm_(trained, case.clip_norm)
                 gradient = torch.cat([parameter.grad.flatten() for parameter in trained])
                 if before is not None:
-                    chart.alignment.append(functional.cosine_similarity(gradient, before, dim=0).item())
+                    chart.alignment.append(
+                        functional.cosine_similarity(gradient, before, dim=0).item()
+                    )
                 before = gradient
                 chart.loss.append(loss.item())
                 chart.learning_rate.append(optimizer.param_groups[0]["lr"])
@@ -321,12 +448,20 @@ def attend(case: Case, dataset: Dataset, seed: int = 0) -> Iterator[Chart]:
 
 
 @torch.no_grad()
-def _measure(chart: Chart, model: nn.Module, case: Case, train: Split, test: Split, fresh: Split) -> None:
+def _measure(
+    chart: Chart, model: nn.Module, case: Case, train: Split, test: Split, fresh: Split
+) -> None:
     """Accuracies after an epoch, and the facts that depend on the weights."""
     model.train(not case.evaluates)
-    seen = train.first(len(test)) if case.shuffled_batches else Split(train.images[::2], train.labels[::2])
-    answers = {name: model(part.images).argmax(-1) for name, part in
-               (("training", seen), ("test", test), ("fresh", fresh), ("again", test))}
+    seen = (
+        train.first(len(test))
+        if case.shuffled_batches
+        else Split(train.images[::2], train.labels[::2])
+    )
+    answers = {
+        name: model(part.images).argmax(-1)
+        for name, part in (("training", seen), ("test", test), ("fresh", fresh), ("again", test))
+    }
     for name, part in (("training", seen), ("test", test), ("fresh", fresh)):
         chart.accuracy[name].append((answers[name] == part.labels).float().mean().item())
     weights = chart.instruments["weight_norm"].to_numpy()
@@ -345,7 +480,10 @@ def _identical(weight: Tensor) -> float:
     """The share of units whose weights equal another unit's of the same layer, up to rounding."""
     if not torch.isfinite(weight).all():
         return 0.0
-    apart = torch.cdist(weight, weight, compute_mode="donot_use_mm_for_euclid_dist") + torch.eye(len(weight)) * 1e9
+    apart = (
+        torch.cdist(weight, weight, compute_mode="donot_use_mm_for_euclid_dist")
+        + torch.eye(len(weight)) * 1e9
+    )
     return (apart.min(1).values < 1e-4 * weight.norm(dim=1).clamp(min=1e-12)).float().mean().item()
 
 
@@ -355,10 +493,15 @@ def _data_facts(train: Split, test: Split, batch_size: int) -> dict[str, float]:
     apart = torch.cdist(flat[:500], flat[:500]) + torch.eye(min(500, len(flat))) * 1e9
     rows = {row.numpy().tobytes() for row in flat}
     return {
-        "input mean": flat.mean().item(), "input std": flat.std().item(),
-        "test mean": others.mean().item(), "test std": others.std().item(),
+        "input mean": flat.mean().item(),
+        "input std": flat.std().item(),
+        "test mean": others.mean().item(),
+        "test std": others.std().item(),
         "shared images": float(sum(row.numpy().tobytes() in rows for row in others)),
-        "neighbours agree": (train.labels[:500][apart.argmin(1)] == train.labels[:500]).float().mean().item(),
+        "neighbours agree": (train.labels[:500][apart.argmin(1)] == train.labels[:500])
+        .float()
+        .mean()
+        .item(),
         "classes in a batch": float(len(train.labels[:batch_size].unique())),
     }
 
@@ -385,7 +528,9 @@ def _treated(fault: str, treatment: str | None) -> Case:
 SIZE = (10.0, 5.8)
 
 
-def draw_chart(axes: np.ndarray, chart: Chart, before: Chart | None = None, table: bool = True) -> None:
+def draw_chart(
+    axes: np.ndarray, chart: Chart, before: Chart | None = None, table: bool = True
+) -> None:
     """All instruments of one patient on axes [2, 3]; ``before`` (an earlier chart of it) stays as faint lines.
 
     The ``table`` of facts takes a quarter of the drawing: a chart that still grows does without.
@@ -400,7 +545,14 @@ def draw_chart(axes: np.ndarray, chart: Chart, before: Chart | None = None, tabl
     loss.set(xlabel="step", ylim=(0, max(3.0, min(1.2 * chart.facts["first loss"], 200.0))))
     loss.set_title("loss (dots: log 10)", fontsize=10)
     for number, (name, values) in enumerate(chart.accuracy.items()):
-        accuracy.plot(np.arange(1, len(values) + 1), values, label=name, marker="o", markersize=2.5, **style(number))
+        accuracy.plot(
+            np.arange(1, len(values) + 1),
+            values,
+            label=name,
+            marker="o",
+            markersize=2.5,
+            **style(number),
+        )
     accuracy.set(xlabel="epoch", ylim=(0, 1.02))
     accuracy.set_title("accuracy", fontsize=10)
     accuracy.legend(fontsize=8, loc="best")
@@ -419,8 +571,16 @@ def draw_chart(axes: np.ndarray, chart: Chart, before: Chart | None = None, tabl
     units.legend(fontsize=8, loc="best")
     facts.axis("off")
     if table:
-        facts.text(-0.13, 1.06, facts_table(chart), fontsize=8, family="monospace", va="top", linespacing=1.25,
-                   transform=facts.transAxes)
+        facts.text(
+            -0.13,
+            1.06,
+            facts_table(chart),
+            fontsize=8,
+            family="monospace",
+            va="top",
+            linespacing=1.25,
+            transform=facts.transAxes,
+        )
 
 
 def chart_image(chart: Chart, name: str = "a patient") -> Image:
@@ -482,9 +642,11 @@ class Visit:
 def clinic_lab(dataset: Dataset, seed: int = 0, count: int = 12) -> Lab:
     """Look at the instruments, choose a diagnosis, get an answer, apply the cure and watch. Patient 0 is healthy."""
     patients = [HEALTHY, *deal(seed, count)]
-    controls = {"patient": slider("patient", list(range(count + 1)), 0),
-                "diagnosis": choice("diagnosis", [LOOK_FIRST, *sorted(FAULTS)], LOOK_FIRST),
-                "cure": choice("cure", ["not yet", "apply the cure for this diagnosis"], "not yet")}
+    controls = {
+        "patient": slider("patient", list(range(count + 1)), 0),
+        "diagnosis": choice("diagnosis", [LOOK_FIRST, *sorted(FAULTS)], LOOK_FIRST),
+        "cure": choice("cure", ["not yet", "apply the cure for this diagnosis"], "not yet"),
+    }
 
     def run(values: dict[str, Any]) -> Iterator[Visit]:
         fault = patients[values["patient"]]
@@ -492,24 +654,37 @@ def clinic_lab(dataset: Dataset, seed: int = 0, count: int = 12) -> Lab:
         cured = values["cure"] != "not yet" and diagnosis is not None
         case = _treated(fault, diagnosis if cured else None)
         for chart in attend(case, dataset, seed):
-            growing = len(chart.accuracy["training"]) < case.epochs and np.isfinite(chart.loss).all()
+            growing = (
+                len(chart.accuracy["training"]) < case.epochs and np.isfinite(chart.loss).all()
+            )
             yield Visit(values["patient"], fault, diagnosis, cured, chart, growing)
 
     def draw(figure, axes: np.ndarray, visit: Visit, earlier: Sequence[Visit]) -> None:
         same = [old.chart for old in earlier if old.number == visit.number and not old.cured]
-        draw_chart(axes, visit.chart, same[-1] if visit.cured and same else None, table=not visit.growing)
+        draw_chart(
+            axes, visit.chart, same[-1] if visit.cured and same else None, table=not visit.growing
+        )
 
     return Lab(controls, run, draw, describe_visit, columns=3, rows=2, size=SIZE)
 
 
 def describe_visit(visit: Visit) -> str:
     """One line: how the patient is, and the answer to the diagnosis."""
-    scores = ", ".join(f"{name} {values[-1]:.0%}".replace("%", " %") for name, values in visit.chart.accuracy.items())
+    scores = ", ".join(
+        f"{name} {values[-1]:.0%}".replace("%", " %")
+        for name, values in visit.chart.accuracy.items()
+    )
     text = f"patient {visit.number}: accuracy {scores}. "
     if visit.diagnosis is None:
-        return text + ("What is wrong?" if visit.number else "This one is healthy: compare the others with it.")
+        return text + (
+            "What is wrong?" if visit.number else "This one is healthy: compare the others with it."
+        )
     text += answer(visit.fault, visit.diagnosis) + " "
-    return text + ("The chart shows it after the cure." if visit.cured else f"The cure: {FAULTS[visit.diagnosis].remedy}.")
+    return text + (
+        "The chart shows it after the cure."
+        if visit.cured
+        else f"The cure: {FAULTS[visit.diagnosis].remedy}."
+    )
 
 
 def answer(fault: str, diagnosis: str) -> str:
@@ -534,13 +709,23 @@ class Quiz:
 
     def show(self, number: int, treatment: str | None = None) -> Image:
         """The chart of a patient, after the treatment for a diagnosis if given."""
-        return chart_image(examine(self._fault(number), self.dataset, self.seed, treatment), f"patient {number}")
+        return chart_image(
+            examine(self._fault(number), self.dataset, self.seed, treatment), f"patient {number}"
+        )
 
     def mark(self, answers: dict[int, str]) -> pd.DataFrame:
         """One row for each patient: the diagnosis given, whether it is right, and what to look at."""
-        rows = [{"patient": number, "diagnosis": answers.get(number), "right": answers.get(number) == fault,
-                 "answer": answer(fault, answers[number]) if answers.get(number) in FAULTS else "no diagnosis"}
-                for number, fault in enumerate(self._faults, start=1)]
+        rows = [
+            {
+                "patient": number,
+                "diagnosis": answers.get(number),
+                "right": answers.get(number) == fault,
+                "answer": answer(fault, answers[number])
+                if answers.get(number) in FAULTS
+                else "no diagnosis",
+            }
+            for number, fault in enumerate(self._faults, start=1)
+        ]
         return pd.DataFrame(rows)
 
     def key(self) -> dict[int, str]:
@@ -555,12 +740,23 @@ class Quiz:
 
 def check_diagnoses(answers: dict[int, str], quiz: Quiz) -> Result:
     """06.5: all patients of a quiz; a wrong one is told the sign that its diagnosis would have shown."""
-    conditions: list[tuple[object, str]] = [(lambda: set(answers) >= set(quiz.key()),
-                                             "a diagnosis for every patient is wanted.")]
+    conditions: list[tuple[object, str]] = [
+        (lambda: set(answers) >= set(quiz.key()), "a diagnosis for every patient is wanted.")
+    ]
     for number, fault in quiz.key().items():
         given = answers.get(number) if isinstance(answers, dict) else None
         known = isinstance(given, str) and given in FAULTS
-        conditions.append((known, f"patient {number}: {given!r} is not in the list of diagnoses, FAULTS."))
-        conditions.append((given == fault, f"patient {number}: {answer(fault, given) if known else ''}"))
-    return check("06.5", conditions, ["compare every instrument with those of the healthy patient",
-                                      "go through the table of facts from the top: which line is out of order?"])
+        conditions.append(
+            (known, f"patient {number}: {given!r} is not in the list of diagnoses, FAULTS.")
+        )
+        conditions.append(
+            (given == fault, f"patient {number}: {answer(fault, given) if known else ''}")
+        )
+    return check(
+        "06.5",
+        conditions,
+        [
+            "compare every instrument with those of the healthy patient",
+            "go through the table of facts from the top: which line is out of order?",
+        ],
+    )

@@ -14,8 +14,8 @@ import torch
 from packaging.requirements import Requirement
 
 from ..classroom.check import Result, check
-from ..evidence import Estimate
 from ..engine.history import History
+from ..evidence import Estimate
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
 
@@ -45,28 +45,55 @@ def _installed(package: str) -> str | None:
 
 def describe_machine() -> str:
     """Processor cores, threads that torch uses, and the accelerator if there is one."""
-    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "none needed, none found"
-    return (f"{platform.system()}, {os.cpu_count()} processor cores, torch uses {torch.get_num_threads()} threads; "
-            f"accelerator: {accelerator}")
+    accelerator = (
+        torch.cuda.get_device_name() if torch.cuda.is_available() else "none needed, none found"
+    )
+    return (
+        f"{platform.system()}, {os.cpu_count()} processor cores, torch uses {torch.get_num_threads()} threads; "
+        f"accelerator: {accelerator}"
+    )
 
 
 def check_eight_seeds(history: object) -> Result:
     """Exercise 0.1: eight runs that differ in nothing but their seed."""
-    return check("0.1", [
-        (isinstance(history, History), "`history` should be what fit(...) returns."),
-        (lambda: len(history) >= 8, "there should be eight runs: one Config for each seed."),
-        (lambda: len({config.seed for config in history.configs}) == len(history), "every run needs a seed of its own."),
-        (lambda: set(history.varied()) <= {"seed"}, "the runs should differ in their seed alone."),
-        (lambda: all(config.width == 8 for config in history.configs), "the networks should have width 8."),
-    ], hints=["fit takes a list: [Config(...), Config(...), ...].", "a list comprehension writes it: for seed in range(8).",
-              "fit([Config(..., width=8, seed=seed) for seed in range(8)], mnist)"])
+    return check(
+        "0.1",
+        [
+            (isinstance(history, History), "`history` should be what fit(...) returns."),
+            (lambda: len(history) >= 8, "there should be eight runs: one Config for each seed."),
+            (
+                lambda: len({config.seed for config in history.configs}) == len(history),
+                "every run needs a seed of its own.",
+            ),
+            (
+                lambda: set(history.varied()) <= {"seed"},
+                "the runs should differ in their seed alone.",
+            ),
+            (
+                lambda: all(config.width == 8 for config in history.configs),
+                "the networks should have width 8.",
+            ),
+        ],
+        hints=[
+            "fit takes a list: [Config(...), Config(...), ...].",
+            "a list comprehension writes it: for seed in range(8).",
+            "fit([Config(..., width=8, seed=seed) for seed in range(8)], mnist)",
+        ],
+    )
 
 
 def check_real_difference(answer: object, measured: Estimate) -> Result:
     """Exercise 0.2: does an interval of a difference show that the difference is real?"""
     right = measured.low > 0 or measured.high < 0
-    return check("0.2", [
-        (isinstance(answer, bool), "`answer` should be True or False."),
-        (answer is right, f"the interval is {measured}: look at where zero lies."),
-    ], hints=["print the difference: what do its two ends say?", "zero inside the interval: these seeds do not settle it."],
-        praise="that is right: a difference is shown when its whole interval lies on one side of zero.")
+    return check(
+        "0.2",
+        [
+            (isinstance(answer, bool), "`answer` should be True or False."),
+            (answer is right, f"the interval is {measured}: look at where zero lies."),
+        ],
+        hints=[
+            "print the difference: what do its two ends say?",
+            "zero inside the interval: these seeds do not settle it.",
+        ],
+        praise="that is right: a difference is shown when its whole interval lies on one side of zero.",
+    )

@@ -20,11 +20,12 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, Jou
 from optuna.trial import TrialState
 
 from ..engine.config import Config
-from ..engine.data import Dataset, load_mnist
-from ..search import make_study, run_study
+from ..engine.data import Dataset
 from ..engine.training import train
+from ..mnist import load_mnist
+from ..search import make_study, run_study
 
-HEARTBEAT_SECONDS, GRACE_SECONDS = 1, 3                    # minutes, not seconds, where trials take hours
+HEARTBEAT_SECONDS, GRACE_SECONDS = 1, 3  # minutes, not seconds, where trials take hours
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -33,17 +34,28 @@ def load_small() -> Dataset:
     return load_mnist(subset=1000, image_size=14, device="cpu")
 
 
-def make_config(learning_rate: float, dropout: float, weight_decay: float, epochs: int = 6) -> Config:
+def make_config(
+    learning_rate: float, dropout: float, weight_decay: float, epochs: int = 6
+) -> Config:
     """The three knobs that are searched, and everything that is not."""
-    return Config(learning_rate=learning_rate, dropout=dropout, weight_decay=weight_decay, width=32, batch_size=64,
-                  epochs=epochs)
+    return Config(
+        learning_rate=learning_rate,
+        dropout=dropout,
+        weight_decay=weight_decay,
+        width=32,
+        batch_size=64,
+        epochs=epochs,
+    )
 
 
 def suggest(trial: optuna.Trial, epochs: int = 6) -> Config:
     """The search space, in Optuna's words."""
-    return make_config(trial.suggest_float("learning_rate", 1e-4, 1.0, log=True),
-                       trial.suggest_float("dropout", 0.0, 0.6),
-                       trial.suggest_float("weight_decay", 1e-5, 1e-1, log=True), epochs)
+    return make_config(
+        trial.suggest_float("learning_rate", 1e-4, 1.0, log=True),
+        trial.suggest_float("dropout", 0.0, 0.6),
+        trial.suggest_float("weight_decay", 1e-5, 1e-1, log=True),
+        epochs,
+    )
 
 
 def name_knobs(trial: optuna.Trial) -> None:
@@ -83,8 +95,14 @@ def ray_trial(config: dict[str, float], dataset: Dataset, epochs: int = 6) -> No
     started = time.time()
     for run in train(make_config(**config, epochs=epochs), dataset, keep_models=False):
         if run.epoch_ended:
-            tune.report({"val_accuracy": float(run.history.val_accuracy[0, run.epoch - 1]), "started": started,
-                         "seconds": time.time() - started, "worker": os.getpid()})
+            tune.report(
+                {
+                    "val_accuracy": float(run.history.val_accuracy[0, run.epoch - 1]),
+                    "started": started,
+                    "seconds": time.time() - started,
+                    "worker": os.getpid(),
+                }
+            )
 
 
 def open_study(storage: str, name: str, seed: int = 0) -> optuna.Study:
@@ -95,48 +113,86 @@ def open_study(storage: str, name: str, seed: int = 0) -> optuna.Study:
     """
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     if storage.startswith("journal:"):
-        file = storage.removeprefix("journal:")            # this lock works on Windows, too
+        file = storage.removeprefix("journal:")  # this lock works on Windows, too
         place = JournalStorage(JournalFileBackend(file, lock_obj=JournalFileOpenLock(file)))
     else:
-        place = RDBStorage(storage, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=GRACE_SECONDS,
-                           heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=3))
-    return make_study(optuna.samplers.TPESampler(seed=seed, constant_liar=True), storage=place, name=name)
+        place = RDBStorage(
+            storage,
+            heartbeat_interval=HEARTBEAT_SECONDS,
+            grace_period=GRACE_SECONDS,
+            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=3),
+        )
+    return make_study(
+        optuna.samplers.TPESampler(seed=seed, constant_liar=True), storage=place, name=name
+    )
 
 
-def work(study: optuna.Study, total: int, dataset: Dataset, epochs: int = 6, batch: int = 1) -> None:
+def work(
+    study: optuna.Study, total: int, dataset: Dataset, epochs: int = 6, batch: int = 1
+) -> None:
     """What a worker does until ``study`` has ``total`` finished trials and none is missing.
 
     While others still run the last trials it stays: should one of them die, its trial comes back here. Workers that
     look at the same moment may run a trial or two more than asked for.
     """
+
     def count(*states: TrialState) -> int:
         return len(study.get_trials(deepcopy=False, states=states))
 
     while True:
         fail_stale_trials(study)
-        finished, running, waiting = count(*FINISHED), count(TrialState.RUNNING), count(TrialState.WAITING)
+        finished, running, waiting = (
+            count(*FINISHED),
+            count(TrialState.RUNNING),
+            count(TrialState.WAITING),
+        )
         if finished >= total and not waiting and not running:
             return
         if finished + running >= total and not waiting:
             time.sleep(0.2)
         elif batch == 1:
             study.optimize(lambda trial: objective(trial, dataset, epochs), n_trials=1)
-        else:                                              # ask and tell: no heartbeat is sent here
+        else:  # ask and tell: no heartbeat is sent here
             asked = min(batch, max(1, total - finished - running))
-            run_study(study, lambda trial: note_start(trial) or suggest(trial, epochs), dataset, trials=asked, batch=batch)
+            run_study(
+                study,
+                lambda trial: note_start(trial) or suggest(trial, epochs),
+                dataset,
+                trials=asked,
+                batch=batch,
+            )
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="A worker of a shared Optuna study")
-    parser.add_argument("--storage", required=True, help="sqlite:///FILE, journal:FILE, postgresql+psycopg://..., mysql://...")
+    parser.add_argument(
+        "--storage",
+        required=True,
+        help="sqlite:///FILE, journal:FILE, postgresql+psycopg://..., mysql://...",
+    )
     parser.add_argument("--study", required=True, help="the study's name")
-    parser.add_argument("--trials", type=int, required=True, help="how many finished trials the study shall have")
-    parser.add_argument("--seed", type=int, required=True, help="of the sampler; workers with equal seeds ask the same")
+    parser.add_argument(
+        "--trials", type=int, required=True, help="how many finished trials the study shall have"
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        required=True,
+        help="of the sampler; workers with equal seeds ask the same",
+    )
     parser.add_argument("--epochs", type=int, default=6, help="of each trial")
-    parser.add_argument("--batch", type=int, default=1, help="trials trained side by side in this worker")
+    parser.add_argument(
+        "--batch", type=int, default=1, help="trials trained side by side in this worker"
+    )
     given = parser.parse_args(arguments)
-    torch.set_num_threads(1)                               # two workers on two cores: one thread each
-    work(open_study(given.storage, given.study, given.seed), given.trials, load_small(), given.epochs, given.batch)
+    torch.set_num_threads(1)  # two workers on two cores: one thread each
+    work(
+        open_study(given.storage, given.study, given.seed),
+        given.trials,
+        load_small(),
+        given.epochs,
+        given.batch,
+    )
 
 
 if __name__ == "__main__":

@@ -19,16 +19,16 @@ from torch.nn import functional
 from torch.nn.utils import parameters_to_vector
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ..classroom.lab import Lab, Values, choice, slider
 from ..engine.augment import random_flip
 from ..engine.config import Config
 from ..engine.data import Dataset, Split
 from ..engine.history import History
-from ..engine.stack import Weights
-from ..classroom.lab import Lab, Values, choice, slider
 from ..engine.networks import make_cnn
-from ..plots import GREY, Figure
-from ..engine.schedules import make_schedule
 from ..engine.optimizers import make_optimizer
+from ..engine.schedules import make_schedule
+from ..plots import GREY, Figure
+from ..stacking.stack import Weights
 
 MOST_EPOCHS = 10
 
@@ -38,7 +38,10 @@ MOST_EPOCHS = 10
 def crop(images: Tensor, generator: torch.Generator, padding: int = 2) -> Tensor:
     """Move each image by its own random number of pixels, up to ``padding`` each way; what comes in is mirrored."""
     n, channels, size, _ = images.shape
-    shift = torch.randint(2 * padding + 1, (2, n, 1), generator=generator, device=images.device) - padding
+    shift = (
+        torch.randint(2 * padding + 1, (2, n, 1), generator=generator, device=images.device)
+        - padding
+    )
     taken = (torch.arange(size, device=images.device) + shift).abs()
     rows, columns = torch.where(taken < size, taken, 2 * (size - 1) - taken)
     # One gather over all pixels: padding first and cutting windows out is ten times slower on a CPU.
@@ -72,7 +75,11 @@ def crop_flip_cutout(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 AUGMENTATIONS: dict[str, Callable | None] = {
-    "none": None, "flip": random_flip, "crop": crop, "cutout": cutout, "crop and flip": crop_flip,
+    "none": None,
+    "flip": random_flip,
+    "crop": crop,
+    "cutout": cutout,
+    "crop and flip": crop_flip,
     "crop, flip and cutout": crop_flip_cutout,
 }
 
@@ -83,8 +90,12 @@ class ConvNorm(nn.Sequential):
     """3x3 convolution, batch normalisation, ReLU; ``pool`` halves the image in between, so that less is normalised."""
 
     def __init__(self, inputs: int, outputs: int, pool: bool = False, dirac: bool = True):
-        super().__init__(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), *([nn.MaxPool2d(2)] if pool else []),
-                         nn.BatchNorm2d(outputs), nn.ReLU())
+        super().__init__(
+            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+            *([nn.MaxPool2d(2)] if pool else []),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+        )
         if dirac:
             # The first filters hand their channel on as it is (Jordan, 2024): the signal passes before anything was learnt.
             nn.init.dirac_(self[0].weight[:inputs])
@@ -112,8 +123,14 @@ class Scaled(nn.Module):
         return x * self.factor
 
 
-def make_resnet(width: int = 32, depth: int = 1, outputs: int = 10, whitening: bool = True,
-                stride: int = 2, dirac: bool = True) -> nn.Sequential:
+def make_resnet(
+    width: int = 32,
+    depth: int = 1,
+    outputs: int = 10,
+    whitening: bool = True,
+    stride: int = 2,
+    dirac: bool = True,
+) -> nn.Sequential:
     """A small residual network for 3x32x32: a first layer of patches, then three stages of ``width``, 3x and 6x channels.
 
     The first layer looks at 4x4 patches two pixels apart, or with ``stride`` 1 at every 2x2 patch: finer, and four times the
@@ -123,14 +140,23 @@ def make_resnet(width: int = 32, depth: int = 1, outputs: int = 10, whitening: b
     patches = 2 * 12
     first = nn.Conv2d(3, patches, 2 * stride, stride, padding=stride - 1, bias=False)
     first.weight.requires_grad_(not whitening)
-    layers: list[nn.Module] = [first, nn.ReLU()] if whitening else [first, nn.BatchNorm2d(patches), nn.ReLU()]
+    layers: list[nn.Module] = (
+        [first, nn.ReLU()] if whitening else [first, nn.BatchNorm2d(patches), nn.ReLU()]
+    )
     channels = patches
     for outgoing in (width, 3 * width, 6 * width):
-        layers += [ConvNorm(channels, outgoing, True, dirac),
-                   Residual(*(ConvNorm(outgoing, outgoing, False, dirac) for _ in range(depth)))]
+        layers += [
+            ConvNorm(channels, outgoing, True, dirac),
+            Residual(*(ConvNorm(outgoing, outgoing, False, dirac) for _ in range(depth))),
+        ]
         channels = outgoing
-    return nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(channels, outputs, bias=False),
-                         Scaled(0.125))
+    return nn.Sequential(
+        *layers,
+        nn.AdaptiveMaxPool2d(1),
+        nn.Flatten(),
+        nn.Linear(channels, outputs, bias=False),
+        Scaled(0.125),
+    )
 
 
 def whiten(model: nn.Sequential, images: Tensor) -> None:
@@ -140,10 +166,14 @@ def whiten(model: nn.Sequential, images: Tensor) -> None:
     """
     first = model[0]
     size = first.kernel_size[0]
-    patches = functional.unfold(images[:2000].float(), size, stride=size).transpose(1, 2).flatten(0, 1)
+    patches = (
+        functional.unfold(images[:2000].float(), size, stride=size).transpose(1, 2).flatten(0, 1)
+    )
     values, vectors = torch.linalg.eigh(torch.cov(patches.T))
     count = first.out_channels // 2
-    directions = (vectors / (values + 1e-2).sqrt()).T.flip(0)[:count].view(count, *first.weight.shape[1:])
+    directions = (
+        (vectors / (values + 1e-2).sqrt()).T.flip(0)[:count].view(count, *first.weight.shape[1:])
+    )
     first.weight.data.copy_(torch.cat([directions, -directions]))
 
 
@@ -154,7 +184,11 @@ def whiten(model: nn.Sequential, images: Tensor) -> None:
 VIEWS = {
     1: [(0, False, 1.0)],
     2: [(0, mirrored, 0.5) for mirrored in (False, True)],
-    6: [(shift, mirrored, 0.125 if shift else 0.25) for shift in (0, -1, 1) for mirrored in (False, True)],
+    6: [
+        (shift, mirrored, 0.125 if shift else 0.25)
+        for shift in (0, -1, 1)
+        for mirrored in (False, True)
+    ],
 }
 
 
@@ -162,14 +196,14 @@ VIEWS = {
 class Recipe(Config):
     """A ``Config`` with what photographs need besides. ``width`` and ``depth`` are those of the network."""
 
-    network: str = "residual"              # or "plain": the course's small CNN
-    standardise: bool = True               # inputs to mean 0 and deviation 1, channel by channel
-    whitening: bool = False                # the first layer set from the images, and fixed
-    dirac: bool = False                    # the residual network's convolutions start by handing on what they get
-    stride: int = 2                        # of the residual network's first layer; 1 sees more, at four times the work
-    averaging: float | None = None         # decay of the moving average of the weights that is evaluated
-    test_views: int = 1                    # after the last epoch: 2 adds the mirror image, 6 shifts both as well
-    precision: str = "fastest"             # "bfloat16" where the processor computes in it, or "float32"
+    network: str = "residual"  # or "plain": the course's small CNN
+    standardise: bool = True  # inputs to mean 0 and deviation 1, channel by channel
+    whitening: bool = False  # the first layer set from the images, and fixed
+    dirac: bool = False  # the residual network's convolutions start by handing on what they get
+    stride: int = 2  # of the residual network's first layer; 1 sees more, at four times the work
+    averaging: float | None = None  # decay of the moving average of the weights that is evaluated
+    test_views: int = 1  # after the last epoch: 2 adds the mirror image, 6 shifts both as well
+    precision: str = "fastest"  # "bfloat16" where the processor computes in it, or "float32"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -181,13 +215,32 @@ class Recipe(Config):
             self._refuse("test_views", "1, 2 or 6")
         self._number("averaging", least=0, below=1, optional=True)
         if self.whitening and self.network != "residual":
-            self._refuse("whitening", "False with network 'plain', whose first layer is too small for it")
+            self._refuse(
+                "whitening", "False with network 'plain', whose first layer is too small for it"
+            )
 
 
-BASELINE = Recipe(network="plain", width=8, optimizer="sgd", learning_rate=0.02, batch_size=256, standardise=False)
-FAST = Recipe(optimizer="sgd", momentum=0.9, nesterov=True, learning_rate=0.8, batch_size=512, weight_decay=5e-4,
-              schedule="one_cycle", warmup=0.2, augment=crop_flip, label_smoothing=0.2, width=32, epochs=MOST_EPOCHS,
-              whitening=True, dirac=True, averaging=0.95, test_views=6)
+BASELINE = Recipe(
+    network="plain", width=8, optimizer="sgd", learning_rate=0.02, batch_size=256, standardise=False
+)
+FAST = Recipe(
+    optimizer="sgd",
+    momentum=0.9,
+    nesterov=True,
+    learning_rate=0.8,
+    batch_size=512,
+    weight_decay=5e-4,
+    schedule="one_cycle",
+    warmup=0.2,
+    augment=crop_flip,
+    label_smoothing=0.2,
+    width=32,
+    epochs=MOST_EPOCHS,
+    whitening=True,
+    dirac=True,
+    averaging=0.95,
+    test_views=6,
+)
 STRONG = FAST.replace(width=64, depth=2, stride=1)
 RECIPES = {"baseline": BASELINE, "fast": FAST, "strong": STRONG}
 
@@ -196,8 +249,13 @@ def sized(recipe: Recipe, dataset: Dataset, epochs: int = MOST_EPOCHS) -> Recipe
     """The recipe itself for CIFAR-10; for the rehearsal on digits a narrower network, a smaller batch, four epochs."""
     if not is_rehearsal(dataset):
         return recipe.replace(epochs=min(epochs, recipe.epochs))
-    return recipe.replace(epochs=4, batch_size=50, width=8 if recipe.network == "plain" else 12, depth=1,
-                          averaging=recipe.averaging and 0.9)
+    return recipe.replace(
+        epochs=4,
+        batch_size=50,
+        width=8 if recipe.network == "plain" else 12,
+        depth=1,
+        averaging=recipe.averaging and 0.9,
+    )
 
 
 LEVERS: dict[str, dict] = {
@@ -220,8 +278,14 @@ def best_precision(device: torch.device | str = "cpu") -> torch.dtype:
     """bfloat16 where the device has instructions for it, float32 where it would only be imitated, slowly."""
     kind = torch.device(device).type
     if kind == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    capable = kind == "cpu" and any(torch.cpu.get_capabilities().get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+        return (
+            torch.bfloat16
+            if torch.cuda.is_bf16_supported(including_emulation=False)
+            else torch.float32
+        )
+    capable = kind == "cpu" and any(
+        torch.cpu.get_capabilities().get(name, False) for name in ("avx512_bf16", "amx_bf16")
+    )
     return torch.bfloat16 if capable else torch.float32
 
 
@@ -230,8 +294,13 @@ def build(recipe: Recipe, dataset: Dataset) -> nn.Sequential:
     torch.manual_seed(recipe.seed)
     if recipe.network == "plain":
         return make_cnn(channels=3, width=recipe.width, init=recipe.init)
-    return make_resnet(recipe.width, recipe.depth, whitening=recipe.whitening, stride=recipe.stride,
-                       dirac=recipe.dirac)
+    return make_resnet(
+        recipe.width,
+        recipe.depth,
+        whitening=recipe.whitening,
+        stride=recipe.stride,
+        dirac=recipe.dirac,
+    )
 
 
 class Standardise(nn.Module):
@@ -246,8 +315,13 @@ class Standardise(nn.Module):
         return (x - self.mean) / self.deviation
 
 
-def train_recipe(recipe: Recipe, dataset: Dataset, *, on_epoch: Callable[[History, int], object] | None = None,
-                 checkpoint: Path | None = None) -> History:
+def train_recipe(
+    recipe: Recipe,
+    dataset: Dataset,
+    *,
+    on_epoch: Callable[[History, int], object] | None = None,
+    checkpoint: Path | None = None,
+) -> History:
     """Train one network; the same code on a processor and on CUDA.
 
     Each epoch ends with an evaluation on the validation images and on the first 1,000 training images. ``on_epoch`` is
@@ -267,20 +341,33 @@ def train_recipe(recipe: Recipe, dataset: Dataset, *, on_epoch: Callable[[Histor
     steps_each = max(1, len(dataset.train) // recipe.batch_size)
     optimizer = make_optimizer(recipe, parameters)
     scheduler = make_schedule(recipe.schedule, optimizer, steps_each * recipe.epochs, recipe.warmup)
-    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.averaging), use_buffers=True) \
-        if recipe.averaging else None
+    averaged = (
+        AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.averaging), use_buffers=True)
+        if recipe.averaging
+        else None
+    )
     history = History.empty([recipe], steps_each * recipe.epochs, len(dataset.val))
-    state = {"model": model, "optimizer": optimizer} | ({"scheduler": scheduler} if scheduler else {}) \
+    state = (
+        {"model": model, "optimizer": optimizer}
+        | ({"scheduler": scheduler} if scheduler else {})
         | ({"averaged": averaged} if averaged else {})
+    )
     done, before = _resume(checkpoint, state, history)
     for epoch in range(done, recipe.epochs):
-        _train_epoch(recipe, dataset, model, averaged, optimizer, scheduler, precision, history, epoch)
+        _train_epoch(
+            recipe, dataset, model, averaged, optimizer, scheduler, precision, history, epoch
+        )
         judged = averaged or model
         views = recipe.test_views if epoch == recipe.epochs - 1 else 1
         for part, split in (("train", dataset.train.first(1000)), ("val", dataset.val)):
             loss, right = evaluate(judged, split, precision, views)
-            getattr(history, f"{part}_loss")[0, epoch], getattr(history, f"{part}_accuracy")[0, epoch] = loss, right.mean()
-        history.diverged[0] = not np.isfinite(history.step_loss[0, : (epoch + 1) * steps_each]).all()
+            (
+                getattr(history, f"{part}_loss")[0, epoch],
+                getattr(history, f"{part}_accuracy")[0, epoch],
+            ) = loss, right.mean()
+        history.diverged[0] = not np.isfinite(
+            history.step_loss[0, : (epoch + 1) * steps_each]
+        ).all()
         history.kept_epoch[0], history.val_correct[0] = -1 if history.diverged[0] else epoch, right
         history.seconds[0] = before + time.perf_counter() - begun
         _save(checkpoint, state, history, epoch + 1)
@@ -289,7 +376,9 @@ def train_recipe(recipe: Recipe, dataset: Dataset, *, on_epoch: Callable[[Histor
         if history.diverged[0]:
             break
     final = (averaged.module if averaged else model).eval()
-    row = parameters_to_vector([p.contiguous() for p in final.parameters() if p.requires_grad]).detach()
+    row = parameters_to_vector(
+        [p.contiguous() for p in final.parameters() if p.requires_grad]
+    ).detach()
     rest = [p for p in final.parameters() if not p.requires_grad] + list(final.buffers())
     history.weights[0] = Weights(final, {})
     return history
@@ -297,25 +386,41 @@ def train_recipe(recipe: Recipe, dataset: Dataset, *, on_epoch: Callable[[Histor
 
 def precision_of(recipe: Recipe, dataset: Dataset) -> torch.dtype:
     """What the recipe computes in, where the dataset lies."""
-    return best_precision(dataset.train.images.device) if recipe.precision == "fastest" else getattr(torch, recipe.precision)
+    return (
+        best_precision(dataset.train.images.device)
+        if recipe.precision == "fastest"
+        else getattr(torch, recipe.precision)
+    )
 
 
-def _train_epoch(recipe: Recipe, dataset: Dataset, model: nn.Module, averaged: AveragedModel | None,
-                 optimizer: torch.optim.Optimizer, scheduler: object, precision: torch.dtype, history: History,
-                 epoch: int) -> None:
+def _train_epoch(
+    recipe: Recipe,
+    dataset: Dataset,
+    model: nn.Module,
+    averaged: AveragedModel | None,
+    optimizer: torch.optim.Optimizer,
+    scheduler: object,
+    precision: torch.dtype,
+    history: History,
+    epoch: int,
+) -> None:
     images, labels = dataset.train.images, dataset.train.labels
     # One generator for each epoch: a run that is continued sees the batches that it would have seen.
     generator = torch.Generator(images.device).manual_seed(1000 * recipe.seed + epoch)
     order = torch.randperm(len(labels), generator=generator, device=images.device)
     size = min(recipe.batch_size, len(labels))
     model.train()
-    for number, chosen in enumerate(order[: len(labels) // size * size].split(size), start=epoch * (len(labels) // size)):
+    for number, chosen in enumerate(
+        order[: len(labels) // size * size].split(size), start=epoch * (len(labels) // size)
+    ):
         batch = images[chosen]
         if recipe.augment is not None:
             batch = recipe.augment(batch, generator)
         with torch.autocast(images.device.type, precision, enabled=precision != torch.float32):
             logits = model(batch.contiguous(memory_format=torch.channels_last))
-        loss = functional.cross_entropy(logits.float(), labels[chosen], label_smoothing=recipe.label_smoothing)
+        loss = functional.cross_entropy(
+            logits.float(), labels[chosen], label_smoothing=recipe.label_smoothing
+        )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         history.learning_rate[0, number] = optimizer.param_groups[0]["lr"]
@@ -336,22 +441,41 @@ def view(images: Tensor, shift: int, mirrored: bool) -> Tensor:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, split: Split, precision: torch.dtype = torch.float32,
-             views: int = 1) -> tuple[float, np.ndarray]:
+def evaluate(
+    model: nn.Module, split: Split, precision: torch.dtype = torch.float32, views: int = 1
+) -> tuple[float, np.ndarray]:
     """(mean loss, right [image] bool); the logits are averaged over so many views of each image, see ``VIEWS``."""
     model.eval()
     logits = []
     for images in split.images.split(250):
         with torch.autocast(images.device.type, precision, enabled=precision != torch.float32):
-            answers = [weight * model(view(images, shift, mirrored).contiguous(memory_format=torch.channels_last)).float()
-                       for shift, mirrored, weight in VIEWS[views]]
+            answers = [
+                weight
+                * model(
+                    view(images, shift, mirrored).contiguous(memory_format=torch.channels_last)
+                ).float()
+                for shift, mirrored, weight in VIEWS[views]
+            ]
         logits.append(torch.stack(answers).sum(0))
     answers = torch.cat(logits)
-    return (functional.cross_entropy(answers, split.labels).item(), (answers.argmax(1) == split.labels).cpu().numpy())
+    return (
+        functional.cross_entropy(answers, split.labels).item(),
+        (answers.argmax(1) == split.labels).cpu().numpy(),
+    )
 
 
-_KEPT = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "step_loss", "learning_rate", "kept_epoch", "diverged",
-         "val_correct", "seconds")
+_KEPT = (
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "step_loss",
+    "learning_rate",
+    "kept_epoch",
+    "diverged",
+    "val_correct",
+    "seconds",
+)
 
 
 def _save(path: Path | None, state: dict, history: History, done: int) -> None:
@@ -359,8 +483,15 @@ def _save(path: Path | None, state: dict, history: History, done: int) -> None:
         return
     arrays = {name: torch.from_numpy(getattr(history, name)) for name in _KEPT}
     unfinished = path.with_suffix(".unfinished")
-    torch.save({"done": done, "recipe": repr(history.configs[0]), "history": arrays,
-                "state": {name: part.state_dict() for name, part in state.items()}}, unfinished)
+    torch.save(
+        {
+            "done": done,
+            "recipe": repr(history.configs[0]),
+            "history": arrays,
+            "state": {name: part.state_dict() for name, part in state.items()},
+        },
+        unfinished,
+    )
     os.replace(unfinished, path)
 
 
@@ -371,7 +502,9 @@ def _resume(path: Path | None, state: dict, history: History) -> tuple[int, floa
     saved = torch.load(path, weights_only=True)
     # A function's repr holds its address.
     if saved["recipe"].split(" at 0x")[0] != repr(history.configs[0]).split(" at 0x")[0]:
-        raise ValueError(f"checkpoint: {path.name} is of another recipe; delete it, or name another file")
+        raise ValueError(
+            f"checkpoint: {path.name} is of another recipe; delete it, or name another file"
+        )
     for name, part in state.items():
         part.load_state_dict(saved["state"][name])
     for name, values in saved["history"].items():
@@ -381,7 +514,9 @@ def _resume(path: Path | None, state: dict, history: History) -> tuple[int, floa
 
 # ---- pictures and the lab -----------------------------------------------------------------------------------------------
 
-BANNER = "REHEARSAL on digits in CIFAR's shape: no CIFAR-10 here. load_cifar10(download=True) gets it."
+BANNER = (
+    "REHEARSAL on digits in CIFAR's shape: no CIFAR-10 here. load_cifar10(download=True) gets it."
+)
 
 
 def is_rehearsal(dataset: Dataset) -> bool:
@@ -415,7 +550,9 @@ def augmentation_lab(dataset: Dataset, count: int = 12) -> Lab:
     def draw(figure: Figure, axes: np.ndarray, changed: Tensor, _: object) -> None:
         titles = "as they are", "as the network sees them"
         for ax, pictures, title in zip(axes[:, 0], (images, changed), titles, strict=True):
-            ax.imshow(torch.cat(list(pictures.permute(0, 2, 3, 1)), 1).numpy(), interpolation="nearest")
+            ax.imshow(
+                torch.cat(list(pictures.permute(0, 2, 3, 1)), 1).numpy(), interpolation="nearest"
+            )
             ax.set_title(title)
             ax.set_axis_off()
         if is_rehearsal(dataset):
@@ -424,6 +561,10 @@ def augmentation_lab(dataset: Dataset, count: int = 12) -> Lab:
     def describe(changed: Tensor) -> str:
         return f"{(changed != images).float().mean():.0%} of all pixels differ from the original."
 
-    controls = {"crop": slider("crop", [0, 1, 2, 4, 6, 8, 12], 2), "flip": choice("flip", ["yes", "no"], "yes"),
-                "cutout": slider("cutout", [0, 4, 8, 12, 16, 24, 32], 8), "throw": slider("throw", list(range(10)), 0)}
+    controls = {
+        "crop": slider("crop", [0, 1, 2, 4, 6, 8, 12], 2),
+        "flip": choice("flip", ["yes", "no"], "yes"),
+        "cutout": slider("cutout", [0, 4, 8, 12, 16, 24, 32], 8),
+        "throw": slider("throw", list(range(10)), 0),
+    }
     return Lab(controls, run, draw, describe, columns=1, rows=2, size=(8.0, 3.0))

@@ -15,8 +15,8 @@ import pandas as pd
 from IPython.display import Image
 from scipy import stats
 
-from ..engine.data import DATA_FOLDER
 from ..evidence import Claim, Estimate
+from ..files import DATA_FOLDER
 from ..plots import GREY, new_figure, to_png
 
 SUPPORTED, REFUTED, DEPENDS, OPEN = KINDS = ("supported", "refuted", "depends", "not settled")
@@ -25,8 +25,8 @@ COLOUR = {SUPPORTED: "#005A8C", REFUTED: "#A03C00", DEPENDS: "#705400", OPEN: "#
 TINT = {SUPPORTED: "#DCEBF7", REFUTED: "#FBE3D6", DEPENDS: "#FBF1CE", OPEN: "#EEEEEE"}
 SIGN = {SUPPORTED: "✔", REFUTED: "✘", DEPENDS: "◐", OPEN: "○"}
 MISSING = "not measured"
-COLUMNS = 6                                                # tiles in a row of the wall
-WIDTH = 130                                                # of an interval's picture, in pixels
+COLUMNS = 6  # tiles in a row of the wall
+WIDTH = 130  # of an interval's picture, in pixels
 
 
 def kind(verdict: str) -> str:
@@ -72,7 +72,9 @@ class Ledger:
         found: dict[str, list[Card]] = {entry.id: [] for entry in self.entries}
         for card in self.cards:
             if card.claim.id not in found:
-                raise ValueError(f"claim: got {card.claim.id!r} in {card.notebook}, takes an id of the ledger")
+                raise ValueError(
+                    f"claim: got {card.claim.id!r} in {card.notebook}, takes an id of the ledger"
+                )
             found[card.claim.id].append(card)
         return found
 
@@ -88,8 +90,12 @@ class Ledger:
 
     def missing(self) -> list[str]:
         """What the ledger promises and no notebook shows, as "RG4 in 09"."""
-        return [f"{entry.id} in {number}" for entry in self.entries for number in entry.notebooks
-                if not any(card.notebook.startswith(number) for card in self.by_id[entry.id])]
+        return [
+            f"{entry.id} in {number}"
+            for entry in self.entries
+            for number in entry.notebooks
+            if not any(card.notebook.startswith(number) for card in self.by_id[entry.id])
+        ]
 
 
 def load_ledger(folder: Path = DATA_FOLDER) -> Ledger:
@@ -99,9 +105,16 @@ def load_ledger(folder: Path = DATA_FOLDER) -> Ledger:
     """
     listed = json.loads((folder / "claims_ledger.json").read_text(encoding="utf-8"))
     stored = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
-    entries = tuple(Entry(**each | {"notebooks": tuple(each["notebooks"])}) for each in listed["claims"])
-    cards = tuple(Card(each["notebook"], Claim.from_dict({key: value for key, value in each.items() if key != "notebook"}))
-                  for each in stored)
+    entries = tuple(
+        Entry(**each | {"notebooks": tuple(each["notebooks"])}) for each in listed["claims"]
+    )
+    cards = tuple(
+        Card(
+            each["notebook"],
+            Claim.from_dict({key: value for key, value in each.items() if key != "notebook"}),
+        )
+        for each in stored
+    )
     return Ledger(listed["families"], entries, cards)
 
 
@@ -119,25 +132,59 @@ def draw_wall(ledger: Ledger) -> Image:
     for number, entry in enumerate(ledger.entries):
         x, y, verdict = number % COLUMNS, number // COLUMNS, ledger.verdict(entry.id)
         colour = COLOUR.get(verdict, GREY)
-        ax.fill_between([x + 0.03, x + 0.97], y + 0.06, y + 0.94, color=TINT.get(verdict, "white"), linewidth=0)
+        ax.fill_between(
+            [x + 0.03, x + 0.97], y + 0.06, y + 0.94, color=TINT.get(verdict, "white"), linewidth=0
+        )
         ax.fill_between([x + 0.03, x + 0.065], y + 0.06, y + 0.94, color=colour, linewidth=0)
-        ax.text(x + 0.1, y + 0.27, entry.id, fontsize=10.5, fontweight="bold", va="center", color="#1A1A1A")
-        ax.text(x + 0.93, y + 0.27, f"{verdict} {SIGN.get(verdict, '')}", fontsize=8, fontweight="bold", va="center",
-                ha="right", color=colour)
+        ax.text(
+            x + 0.1,
+            y + 0.27,
+            entry.id,
+            fontsize=10.5,
+            fontweight="bold",
+            va="center",
+            color="#1A1A1A",
+        )
+        ax.text(
+            x + 0.93,
+            y + 0.27,
+            f"{verdict} {SIGN.get(verdict, '')}",
+            fontsize=8,
+            fontweight="bold",
+            va="center",
+            ha="right",
+            color=colour,
+        )
         ax.text(x + 0.1, y + 0.68, entry.short, fontsize=8.8, va="center", color="#1A1A1A")
     return Image(to_png(figure), alt=describe_wall(ledger))
 
 
 def describe_wall(ledger: Ledger) -> str:
     """The wall in words: which claims got which verdict."""
-    ids = {verdict: [entry.id for entry in ledger.entries if ledger.verdict(entry.id) == verdict]
-           for verdict in ledger.counts()}
-    return "Verdicts. " + "; ".join(f"{verdict} ({len(names)}): {', '.join(names)}" for verdict, names in ids.items()) + "."
+    ids = {
+        verdict: [entry.id for entry in ledger.entries if ledger.verdict(entry.id) == verdict]
+        for verdict in ledger.counts()
+    }
+    return (
+        "Verdicts. "
+        + "; ".join(
+            f"{verdict} ({len(names)}): {', '.join(names)}" for verdict, names in ids.items()
+        )
+        + "."
+    )
 
 
 # ---- the tables -----------------------------------------------------------------------------------------------------
 
-HEADS = ("claim", "verdict", "where", "measured, 95 % interval", "against the threshold", "seeds", "notebook")
+HEADS = (
+    "claim",
+    "verdict",
+    "where",
+    "measured, 95 % interval",
+    "against the threshold",
+    "seeds",
+    "notebook",
+)
 STYLE = """<style>
 .course-claims { border-collapse: collapse; table-layout: auto !important; width: 100%; font-size: 13px; line-height: 1.4; }
 .course-claims caption { text-align: left; font-weight: bold; font-size: 15px; padding: 4px 0; }
@@ -165,20 +212,26 @@ class Table:
         lines = [self.title]
         for entry in self.entries:
             cards = self.ledger.by_id[entry.id]
-            lines += [f"  [{card.notebook[:2]}] {card.claim}" for card in cards] or [f"  {entry.id} {MISSING}"]
+            lines += [f"  [{card.notebook[:2]}] {card.claim}" for card in cards] or [
+                f"  {entry.id} {MISSING}"
+            ]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         heads = "".join(f"<th scope='col'>{head}</th>" for head in HEADS)
         bodies = "".join(self._body(entry) for entry in self.entries)
-        return (f"{STYLE}<table class='course-claims'><caption>{html.escape(self.title)}</caption>"
-                f"<thead><tr>{heads}</tr></thead>{bodies}</table>")
+        return (
+            f"{STYLE}<table class='course-claims'><caption>{html.escape(self.title)}</caption>"
+            f"<thead><tr>{heads}</tr></thead>{bodies}</table>"
+        )
 
     def _body(self, entry: Entry) -> str:
         cards = self.ledger.by_id[entry.id]
         height = sum(len(card.claim.effects) for card in cards) or 1
-        first = (f"<th scope='rowgroup' rowspan='{height}'>{entry.id}<br/><span style='font-weight:normal'>"
-                 f"{html.escape(entry.sentence)}</span></th>")
+        first = (
+            f"<th scope='rowgroup' rowspan='{height}'>{entry.id}<br/><span style='font-weight:normal'>"
+            f"{html.escape(entry.sentence)}</span></th>"
+        )
         if not cards:
             return f"<tbody><tr>{first}<td colspan='6'>{MISSING}</td></tr></tbody>"
         rows = [row for card in cards for row in _card_rows(card)]
@@ -188,8 +241,12 @@ class Table:
 
 def families(ledger: Ledger) -> dict[str, Table]:
     """{"LR": table, ...} in the ledger's order."""
-    return {short: Table(title, tuple(entry for entry in ledger.entries if entry.family == short), ledger)
-            for short, title in ledger.families.items()}
+    return {
+        short: Table(
+            title, tuple(entry for entry in ledger.entries if entry.family == short), ledger
+        )
+        for short, title in ledger.families.items()
+    }
 
 
 def _card_rows(card: Card) -> list[str]:
@@ -210,8 +267,10 @@ def _card_rows(card: Card) -> list[str]:
 def _badge(claim: Claim) -> str:
     what = kind(claim.verdict)
     rest = claim.verdict.removeprefix(what)
-    return (f"<span class='verdict' style='background:{TINT[what]};color:{COLOUR[what]}'>{SIGN[what]}&nbsp;{what}</span>"
-            f"{html.escape(rest)}")
+    return (
+        f"<span class='verdict' style='background:{TINT[what]};color:{COLOUR[what]}'>{SIGN[what]}&nbsp;{what}</span>"
+        f"{html.escape(rest)}"
+    )
 
 
 def _link(notebook: str) -> str:
@@ -223,7 +282,9 @@ def threshold(claim: Claim, unit: str = "") -> str:
     bound = _bound(claim)
     if bound is None:
         return "no threshold"
-    text = str(Estimate(bound, bound, bound, 1, unit)).split(" [")[0] if bound else f"0 {unit}".strip()
+    text = (
+        str(Estimate(bound, bound, bound, 1, unit)).split(" [")[0] if bound else f"0 {unit}".strip()
+    )
     return f"{'above' if claim.above is not None else 'below'} {text}"
 
 
@@ -239,24 +300,40 @@ def _whisker(claim: Claim, name: str) -> str:
     if bound is None:
         return "&ndash;"
     verdict = claim.verdicts[name]
-    ends = [bound, *(end for each in claim.effects.values() if each.unit == effect.unit for end in (each.low, each.high))]
+    ends = [
+        bound,
+        *(
+            end
+            for each in claim.effects.values()
+            if each.unit == effect.unit
+            for end in (each.low, each.high)
+        ),
+    ]
     margin = 0.08 * (max(ends) - min(ends)) or 1.0
     low, high = min(ends) - margin, max(ends) + margin
-    edge, left, right, centre = (round(WIDTH * (value - low) / (high - low), 1)
-                                 for value in (bound, effect.low, effect.high, effect.value))
+    edge, left, right, centre = (
+        round(WIDTH * (value - low) / (high - low), 1)
+        for value in (bound, effect.low, effect.high, effect.value)
+    )
     colour = COLOUR[verdict]
     start, width = (edge, WIDTH - edge) if claim.above is not None else (0, edge)
-    mark = {SUPPORTED: f"<circle cx='{centre}' cy='9' r='4' fill='{colour}'/>",
-            OPEN: f"<circle cx='{centre}' cy='9' r='3.5' fill='white' stroke='{colour}' stroke-width='2'/>",
-            REFUTED: f"<path d='M{centre - 4:.1f} 5l8 8m0-8l-8 8' stroke='{colour}' stroke-width='2.4'/>"}[verdict]
-    drawing = (f"<svg xmlns='http://www.w3.org/2000/svg' width='{WIDTH}' height='18'>"
-               f"<rect width='{WIDTH}' height='18' fill='white'/>"
-               f"<rect x='{start}' width='{width:.1f}' height='18' fill='#E3EAF0'/>"
-               f"<path d='M{edge} 0v18' stroke='#333' stroke-dasharray='3 2'/>"
-               f"<path d='M{left} 9H{right}' stroke='{colour}' stroke-width='2.4'/>{mark}</svg>")
+    mark = {
+        SUPPORTED: f"<circle cx='{centre}' cy='9' r='4' fill='{colour}'/>",
+        OPEN: f"<circle cx='{centre}' cy='9' r='3.5' fill='white' stroke='{colour}' stroke-width='2'/>",
+        REFUTED: f"<path d='M{centre - 4:.1f} 5l8 8m0-8l-8 8' stroke='{colour}' stroke-width='2.4'/>",
+    }[verdict]
+    drawing = (
+        f"<svg xmlns='http://www.w3.org/2000/svg' width='{WIDTH}' height='18'>"
+        f"<rect width='{WIDTH}' height='18' fill='white'/>"
+        f"<rect x='{start}' width='{width:.1f}' height='18' fill='#E3EAF0'/>"
+        f"<path d='M{edge} 0v18' stroke='#333' stroke-dasharray='3 2'/>"
+        f"<path d='M{left} 9H{right}' stroke='{colour}' stroke-width='2.4'/>{mark}</svg>"
+    )
     source = base64.b64encode(drawing.encode()).decode()
-    return (f"<img width='{WIDTH}' height='18' alt='{verdict}: claimed {html.escape(threshold(claim, effect.unit))}' "
-            f"src='data:image/svg+xml;base64,{source}'/>")
+    return (
+        f"<img width='{WIDTH}' height='18' alt='{verdict}: claimed {html.escape(threshold(claim, effect.unit))}' "
+        f"src='data:image/svg+xml;base64,{source}'/>"
+    )
 
 
 # ---- how sure ------------------------------------------------------------------------------------------------------
@@ -267,11 +344,22 @@ def closest_calls(ledger: Ledger, count: int = 6) -> pd.DataFrame:
 
     An effect that was counted, not sampled, has no width and is left out.
     """
-    rows = [(card.claim.id, card.notebook[:2], name or "–", str(effect), threshold(card.claim, effect.unit), verdict,
-             _clearance(card.claim, effect))
-            for card in ledger.cards for (name, effect), verdict in
-            zip(card.claim.effects.items(), card.claim.verdicts.values(), strict=True)
-            if verdict != OPEN and effect.high > effect.low]
+    rows = [
+        (
+            card.claim.id,
+            card.notebook[:2],
+            name or "–",
+            str(effect),
+            threshold(card.claim, effect.unit),
+            verdict,
+            _clearance(card.claim, effect),
+        )
+        for card in ledger.cards
+        for (name, effect), verdict in zip(
+            card.claim.effects.items(), card.claim.verdicts.values(), strict=True
+        )
+        if verdict != OPEN and effect.high > effect.low
+    ]
     columns = ["claim", "notebook", "where", "measured", "claimed", "verdict", "clears it by"]
     table = pd.DataFrame(rows, columns=columns).sort_values("clears it by").head(count)
     return table.round({"clears it by": 2}).reset_index(drop=True)
@@ -289,10 +377,13 @@ def widened(ledger: Ledger) -> tuple[int, int]:
     Each is widened as Bonferroni asks for that many intervals, by Student's t with one degree of freedom less than there are
     seeds. Intervals that also cover the choice of images have more of them: the second number is a lower bound.
     """
-    sampled = [(card.claim, effect) for card in ledger.cards for effect in card.claim.effects.values()
-               if effect.high > effect.low and effect.seeds > 1 and card.claim.verdicts]
+    sampled = [
+        (card.claim, effect)
+        for card in ledger.cards
+        for effect in card.claim.effects.values()
+        if effect.high > effect.low and effect.seeds > 1 and card.claim.verdicts
+    ]
     clear = np.array([_clearance(*each) for each in sampled])
     freedom = np.array([effect.seeds - 1 for _, effect in sampled])
     factor = stats.t.ppf(1 - 0.025 / max(len(sampled), 1), freedom) / stats.t.ppf(0.975, freedom)
     return int((clear > 0).sum()), int((clear + 1 > factor).sum())
-

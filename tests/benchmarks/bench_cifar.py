@@ -17,7 +17,7 @@ import torch
 
 from course_utils import Dataset
 from course_utils.cifar import load_cifar10
-from course_utils.engine.data import DATA_FOLDER
+from course_utils.files import DATA_FOLDER
 from course_utils.topics import t09, t09_exam
 
 

@@ -13,8 +13,9 @@ from torch.nn import functional
 
 from course_utils import Config, Dataset, fit, load_mnist
 from course_utils.engine import plan
-from course_utils.engine.architecture import build, way_of
-from course_utils.engine.stack import LayerStack, MappedStack, Single
+from course_utils.engine.plan import build
+from course_utils.stacking.architecture import way_of
+from course_utils.stacking.stack import LayerStack, MappedStack, Single
 
 MNIST = load_mnist(subset=60, image_size=4, device="cpu")
 DATA = Dataset(MNIST.train, MNIST.val.first(40), MNIST.test.first(10), "tiny")
@@ -235,7 +236,7 @@ def test_early_stopping_keeps_the_network_that_it_names(kind):
 ])
 def test_the_fastest_way_that_is_right_is_taken(kind, way):
     network, _ = build(lambda config, dataset: NETWORKS[kind](), BASE, DATA)
-    found = way_of(network, DATA)
+    found = way_of(network, DATA.train.images)
     assert getattr(found, "func", found) is way
 
 
@@ -245,7 +246,7 @@ def test_the_way_makes_no_difference(kind, monkeypatch):
     configs = BASE.seeds(3) + [BASE.replace(optimizer="adamw", momentum=None, learning_rate=0.01, clip_norm=0.3)]
     options = {"model": lambda config, dataset: NETWORKS[kind]()}
     stacked = run(configs, **options)
-    monkeypatch.setattr(plan, "way_of", lambda network, dataset: plan.partial(Single))
+    monkeypatch.setattr(plan, "way_of", lambda network, images: plan.partial(Single))
     assert_equal_records(stacked, run(configs, **options), exact=False)
 
 

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.utils import clip_grad_norm_, parameters_to_vector
 
-from .layers import TWINS, Dropout, layers_of
 from ..randomness import Chance
+from .layers import TWINS, Dropout, layers_of
 
 
 class Weights(NamedTuple):
@@ -130,16 +130,15 @@ class RowStack(Stack):
         return parameters
 
     def _pieces(self, rows: slice, part: str) -> list[tuple[Tensor, Tensor]]:
-        """(values, gradients): each network's "matrices" one by one, or all "others"."""
+        """(values, gradients) of the "matrices" or the "others", network by network: torch's fused
+        optimisers would write beside a parameter that does not lie in one piece."""
         pieces: list[tuple[Tensor, Tensor]] = []
         start = 0
         for shape, is_matrix in zip(self.shapes, hidden_matrices(self.shapes), strict=True):
             place = slice(start, start := start + shape.numel())
-            values, gradients = self.rows[rows, place], self.gradients[rows, place]
-            if is_matrix and part == "matrices":
+            if is_matrix == (part == "matrices"):
+                values, gradients = self.rows[rows, place], self.gradients[rows, place]
                 pieces += zip(values.view(-1, *shape), gradients.view(-1, *shape), strict=True)
-            elif not is_matrix and part == "others":
-                pieces.append((values, gradients))
         return pieces
 
     def keep(self, positions: np.ndarray) -> None:

@@ -14,65 +14,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.modules.lazy import LazyModuleMixin
 
-from .config import Config
-from .data import Dataset
-from .layers import TWINS, layers_of
-from .networks import make_mlp
 from ..randomness import Chance
+from .layers import TWINS, layers_of
 from .stack import LayerStack, MappedStack, Single, Stack, settled_copy
 
-Model = Callable[[Config, Dataset], nn.Module]
 Way = Callable[[list[nn.Module], list[Chance], torch.device], Stack]
-TAKES = "takes a function (config, dataset) -> torch module"
 FEW = 4  # images that a trial takes
 PLAIN = (bool, int, float, complex, str, bytes, type(None), type, torch.dtype, torch.device)
 HANDLED = ("_parameters", "_buffers", "_modules", "training")  # among a module's attributes
 
 
-def build_mlp(config: Config, dataset: Dataset) -> nn.Module:
-    """The dense network that a Config describes, for this dataset's images and classes."""
-    return make_mlp(
-        dataset.train.images[0].numel(),
-        config.width,
-        config.depth,
-        dataset.classes,
-        config.activation,
-        config.init,
-        config.dropout,
-        config.normalisation,
-    )
-
-
-def build(model: Model, config: Config, dataset: Dataset) -> tuple[nn.Module, Chance]:
-    """One configuration's network, drawn from its seed, and the draws that its training makes next.
-
-    Raises TypeError that names ``model`` where it is no function, or returns no module.
-    """
-    if isinstance(model, nn.Module) or not callable(model):
-        raise TypeError(f"model: got a {type(model).__name__}, {TAKES}")
-    chance = Chance(config.seed, dataset.device, foreign=model is not build_mlp)
-    with chance:
-        try:
-            network = model(config, dataset)
-        except Exception as error:
-            error.add_note(f"This came from model, which {TAKES}.")
-            raise
-        if not isinstance(network, nn.Module):
-            raise TypeError(f"model: it returned a {type(network).__name__}, {TAKES}")
-        if any(isinstance(part, LazyModuleMixin) for part in network.modules()):
-            network = settled_copy(network).to(dataset.device).eval()
-            with torch.no_grad():
-                network(dataset.train.images[:FEW])  # gives a lazy layer its shape, and its weights
-    return network, chance
-
-
-def check(network: nn.Module, dataset: Dataset, sizes: tuple[int, ...], classes: int) -> None:
+def check(network: nn.Module, images: Tensor, sizes: tuple[int, ...], classes: int) -> None:
     """Refuse, before any training, a network that could not be trained.
 
-    ``sizes`` are the sizes of batches that it will meet, ``classes`` the fewest logits it must have.
-    Raises TypeError or ValueError that names ``model`` or ``batch_size``; what the network itself
+    ``sizes`` are those of the batches of ``images`` that it will meet, ``classes`` the fewest logits
+    that it must have. Raises TypeError or ValueError that names ``model`` or ``batch_size``; what the network itself
     raises is shown as it is, with a note.
     """
     if not any(parameter.requires_grad for parameter in network.parameters()):
@@ -84,15 +41,15 @@ def check(network: nn.Module, dataset: Dataset, sizes: tuple[int, ...], classes:
     if 1 in sizes and any(isinstance(part, _BatchNorm) for part in network.modules()):
         raise ValueError(
             "batch_size: leaves a batch of one image, which BatchNorm cannot normalise; takes a size "
-            f"above 1 that leaves no remainder of 1 from {len(dataset.train):,} images"
+            f"above 1 that leaves no remainder of 1 from {len(images):,} images"
         )
     for size in sizes:
-        logits, _ = _alone(network, dataset.train.images[:size], training=True)
+        logits, _ = _alone(network, images[:size], training=True)
         if not isinstance(logits, Tensor):
             got = type(logits).__name__
             raise TypeError(f"model: its forward returned a {got}, takes logits [n, classes]")
         if logits.dim() != 2 or len(logits) != size or logits.shape[1] < classes:
-            got = f"{list(logits.shape)} of {size} images of {dataset.classes} classes"
+            got = f"{list(logits.shape)} of {size} images of {classes} classes"
             raise ValueError(f"model: its forward made {got}, takes logits [n, classes]")
 
 
@@ -103,11 +60,11 @@ def key_of(network: nn.Module) -> Hashable:
     return _architecture(network)
 
 
-def way_of(network: nn.Module, dataset: Dataset) -> Way:
+def way_of(network: nn.Module, images: Tensor) -> Way:
     """The way of stacking that serves a network: the fastest that gives its own results."""
     if _is_layered(network):
         return LayerStack
-    images = dataset.train.images[:FEW]
+    images = images[:FEW]
     disturbed = _alone(network, images, training=False)[1]
     alone = partial(Single, disturbed=disturbed)
     if any(isinstance(each, _ConvNd) or not _is_ordinary(each) for each in network.modules()):

@@ -1,0 +1,1 @@
+"""K torch modules computed as one. Knows nothing of training: see ``engine`` for that."""
