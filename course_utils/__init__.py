@@ -3,17 +3,19 @@
 The names that most notebooks use stand here; import the rest from where it stands.
 """
 
+from .claims import claim
 from .classroom.check import check, predict
 from .engine.config import Config, sweep
-from .engine.data import Dataset, Split
+from .engine.data import Dataset, Split, load_mnist
 from .engine.history import History
 from .engine.networks import make_cnn, make_mlp
 from .engine.training import Run, epochs, fit, train
-from .evidence import Estimate, accuracy, claim, difference, mean_interval
-from .mnist import load_mnist, load_mnist_full
+from .evidence import Estimate, accuracy, difference, mean_interval
+from .mnist import load_mnist_full
+from .protocol import Arm, compare
 
 __all__ = [
-    *("Config", "Dataset", "Estimate", "History", "Run", "Split", "accuracy", "check", "claim"),
-    *("difference", "epochs", "fit", "load_mnist", "load_mnist_full", "make_cnn", "make_mlp"),
-    *("mean_interval", "predict", "sweep", "train"),
+    *("Arm", "Config", "Dataset", "Estimate", "History", "Run", "Split", "accuracy", "check"),
+    *("claim", "compare", "difference", "epochs", "fit", "load_mnist", "load_mnist_full"),
+    *("make_cnn", "make_mlp", "mean_interval", "predict", "sweep", "train"),
 ]

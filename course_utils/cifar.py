@@ -25,9 +25,8 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional
 
-from .engine.data import Dataset, Split
+from .engine.data import Dataset, Split, best_device, load_mnist
 from .files import DATA_FOLDER, reason
-from .mnist import best_device, load_mnist
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 BATCHES = "cifar-10-batches-py"

@@ -1,274 +1,289 @@
-"""From several seeds to a verdict: intervals, paired differences, claim cards. Floor 3.
+"""From several seeds to an interval: estimates, paired differences, curves with their bands.
 
-Two things make a measured accuracy uncertain: the seeds (another start, another order of batches) and the
-validation images (another thousand digits). Every interval here covers both.
+Two things make a measured accuracy uncertain: the seeds (another start, another order of batches)
+and the validation images (another thousand digits). Intervals of accuracies cover both, and a band
+in a figure comes from the same function as the interval that is printed.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy.special import (
-    stdtrit,
-)  # the quantile of t; scipy.stats would take half a second to import
+    stdtrit,  # the quantile of t; scipy.stats would take half a second to import
+)
 
 from .engine.history import History
+
+NORMAL = 1.959963984540054  # the quantile of the normal distribution that 95 % intervals take
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A measured value with its 95 % interval and the number of seeds (or repeats) behind it."""
+    """A measured value with its 95 % interval and the number of seeds (or repeats) behind it.
+
+    ``covers`` says what the interval is about where it is not seeds and images; ``flags`` what a
+    reader should know before trusting it. A counted thing has no interval: see ``counted``.
+    """
 
     value: float
     low: float
     high: float
     seeds: int
     unit: str = ""
+    covers: str = ""
+    flags: tuple[str, ...] = ()
+
+    @property
+    def is_counted(self) -> bool:
+        return self.seeds == 0
+
+    def flagged(self, *flags: str) -> Estimate:
+        """The same with more flags; none stands twice."""
+        return replace(self, flags=tuple(dict.fromkeys((*self.flags, *flags))))
 
     def __str__(self) -> str:
-        if self.unit == "%":
-            return f"{self.value:.1%} [{self.low:.1%}, {self.high:.1%}]".replace("%", " %")
-        if self.unit == "points":
-            return f"{100 * self.value:+.1f} points [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
-        return f"{self.value:.3g}{self.unit and ' ' + self.unit} [{self.low:.3g}, {self.high:.3g}]"
+        texts = [_text(number, self.unit) for number in (self.value, self.low, self.high)]
+        unit = {"%": " %", "points": " points", "": ""}.get(self.unit, f" {self.unit}")
+        if self.is_counted:
+            return texts[0] + unit
+        inside = unit if self.unit == "%" else ""
+        return f"{texts[0]}{unit} [{texts[1]}{inside}, {texts[2]}{inside}]"
 
 
-def mean_interval(values: np.ndarray | list[float], unit: str = "") -> Estimate:
-    """Mean of repeats and its 95 % interval by Student's t. Raises ValueError for fewer than two finite values."""
+def _text(number: float, unit: str) -> str:
+    if unit == "%":
+        return f"{100 * number:.1f}"
+    return f"{100 * number:+.1f}" if unit == "points" else f"{number:.3g}"
+
+
+def counted(value: float, unit: str = "") -> Estimate:
+    """Something that was counted, not sampled: bytes, parameters, updates. It has no interval."""
+    return Estimate(float(value), float(value), float(value), 0, unit)
+
+
+def mean_interval(
+    values: np.ndarray | Sequence[float], unit: str = "", covers: str = ""
+) -> Estimate:
+    """Mean of repeats and its 95 % interval by Student's t.
+
+    ``covers`` names the luck that differs between the repeats, where that is not the seed's: a
+    thousand resamplings of one table say nothing of another table. Raises ValueError for fewer than
+    two finite values.
+    """
     values = np.asarray(values, float).ravel()
-    if len(values) < 2 or not np.isfinite(values).all():
-        raise ValueError(
-            f"values: got {len(values)}, {np.isfinite(values).sum()} of them finite; "
-            "takes at least two, all finite"
-        )
+    finite = np.isfinite(values).sum()
+    if len(values) < 2 or finite < len(values):
+        got = f"got {len(values)}, {finite} of them finite"
+        raise ValueError(f"values: {got}; takes at least two, all finite")
     half = stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / math.sqrt(len(values))
-    return Estimate(values.mean(), values.mean() - half, values.mean() + half, len(values), unit)
+    mean = float(values.mean())
+    return Estimate(mean, mean - half, mean + half, len(values), unit, covers)
+
+
+def ratio_interval(above: Sequence[float], below: Sequence[float], unit: str = "times") -> Estimate:
+    """How many times larger ``above`` is than ``below``, pair by pair: the geometric mean.
+
+    Both hold positive numbers. Raises ValueError for others.
+    """
+    pairs = np.array([above, below], float)
+    if not (pairs > 0).all():
+        raise ValueError(f"above, below: got {pairs.min():g}, take positive numbers")
+    logarithm = mean_interval(np.log(pairs[0] / pairs[1]))
+    low, value, high = (math.exp(each) for each in (logarithm.low, logarithm.value, logarithm.high))
+    return Estimate(value, low, high, logarithm.seeds, unit)
+
+
+def share_interval(successes: int, trials: int) -> Estimate:
+    """A share of so many trials, with Wilson's interval (1927), which stays between 0 and 1.
+
+    Raises ValueError unless 0 <= successes <= trials, and trials is at least 1.
+    """
+    if not (trials >= 1 and 0 <= successes <= trials):
+        raise ValueError(
+            f"successes, trials: got {successes} of {trials}, takes 0 to all of 1 or more"
+        )
+    share, weight = successes / trials, NORMAL**2 / trials
+    centre = (share + weight / 2) / (1 + weight)
+    half = math.sqrt(weight * (share * (1 - share) + weight / 4)) / (1 + weight)
+    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    return Estimate(share, min(low, share), max(high, share), trials, "%")
+
+
+def correlation_interval(x: Sequence[float], y: Sequence[float]) -> Estimate:
+    """Spearman's rank correlation with an interval by Fisher's z, which stays between -1 and 1.
+
+    The variance of z is (1 + r^2 / 2) / (n - 3) for ranks (Bonett and Wright, 2000). Raises
+    ValueError for fewer than five pairs, and where one side is constant.
+    """
+    from scipy.stats import spearmanr  # slow to import
+
+    x, y = np.ravel(x), np.ravel(y)
+    if len(x) != len(y) or len(x) < 5 or min(np.ptp(x), np.ptp(y)) == 0:
+        raise ValueError(f"x, y: got {len(x)} and {len(y)}, take five pairs or more that vary")
+    value = float(spearmanr(x, y).statistic)
+    z = math.atanh(min(max(value, -1 + 1e-12), 1 - 1e-12))
+    half = NORMAL * math.sqrt((1 + value**2 / 2) / (len(x) - 3))
+    return Estimate(value, math.tanh(z - half), math.tanh(z + half), len(x))
+
+
+# Accuracies ---------------------------------------------------------------------------------------
 
 
 def accuracy(history: History) -> Estimate:
-    """Validation accuracy over all runs of ``history``, as an estimate for new seeds and new images."""
-    return _two_way(history.val_correct.astype(float), unit="%")
+    """Validation accuracy of several seeds, as an estimate for new seeds and new images.
+
+    Raises ValueError unless the runs differ in their seed alone, each seed once: repeats of one run
+    are no repeats, and a mean over several settings is the accuracy of none.
+    """
+    mixed = [name for name in history.varied() if name != "seed"]
+    if mixed:
+        raise ValueError(
+            f"history: its runs differ in {', '.join(mixed)}, takes runs that differ in their seed "
+            "alone: select one setting first"
+        )
+    _refuse_repeats(history)
+    return _two_way(history.val_correct.astype(float), "%")
 
 
 def difference(treated: History, control: History) -> Estimate:
-    """How many points of validation accuracy ``treated`` gains over ``control``, paired seed by seed and image by image.
+    """Points of validation accuracy that ``treated`` gains over ``control``.
 
-    Raises ValueError unless both hold the same seeds, once each.
+    Paired seed by seed and image by image. Raises ValueError unless both hold the same seeds, once
+    each.
     """
-    order = [np.argsort([config.seed for config in each.configs]) for each in (treated, control)]
-    seeds = [
-        [each.configs[row].seed for row in rows]
-        for each, rows in zip((treated, control), order, strict=True)
-    ]
-    if seeds[0] != seeds[1] or len(set(seeds[0])) != len(seeds[0]):
+    sides = {"treated": treated, "control": control}
+    rows, seeds = {}, {}
+    for name, side in sides.items():
+        rows[name] = np.argsort([config.seed for config in side.configs])
+        seeds[name] = [side.configs[row].seed for row in rows[name]]
+    if seeds["treated"] != seeds["control"]:
+        got = f"got {seeds['treated']} and {seeds['control']}"
+        raise ValueError(f"seeds: {got}, takes the same seeds on both sides, once each")
+    _refuse_repeats(treated)
+    both = [side.val_correct[rows[name]].astype(float) for name, side in sides.items()]
+    return _two_way(both[0] - both[1], "points")
+
+
+def _refuse_repeats(history: History) -> None:
+    seeds = [config.seed for config in history.configs]
+    twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+    if twice:
+        named = ", ".join(map(str, twice))
         raise ValueError(
-            f"seeds: got {seeds[0]} and {seeds[1]}, takes the same seeds on both sides, once each"
+            f"seeds: {named} stands more than once; one run repeated is no new evidence"
         )
-    gain = treated.val_correct[order[0]].astype(float) - control.val_correct[order[1]]
-    return _two_way(gain, unit="points")
 
 
 def _two_way(table: np.ndarray, unit: str) -> Estimate:
-    """Mean of a table [seed, image] whose rows and columns are both samples.
-
-    The variance of the mean is that of the row means over the rows plus that of the column means over the columns:
-    slightly too large rather than too small (Owen, 2007, "The pigeonhole bootstrap").
-    """
+    """Mean of a table [seed, image] whose rows and columns are both samples."""
     seeds, images = table.shape
     if seeds < 2:
         raise ValueError(f"history: got {seeds} run, takes at least two seeds")
     by_seed = table.mean(1).var(ddof=1) / seeds
     by_image = table.mean(0).var(ddof=1) / images
+    mean = table.mean()
+    half = _half_width(by_seed, by_image, seeds, images)
+    low, high = _within_unit(mean, half) if unit == "%" else (mean - half, mean + half)
+    return Estimate(float(mean), float(low), float(high), seeds, unit)
+
+
+def _half_width(by_seed: Any, by_image: Any, seeds: Any, images: int) -> Any:
+    """Half a 95 % interval, from the variance of a mean over seeds and that over images.
+
+    Their sum is slightly too large rather than too small (Owen, 2007, "The pigeonhole bootstrap");
+    the degrees of freedom are Welch's and Satterthwaite's.
+    """
     total = by_seed + by_image
-    if total == 0:
-        return Estimate(table.mean(), table.mean(), table.mean(), seeds, unit)
-    freedom = total**2 / (
-        by_seed**2 / (seeds - 1) + by_image**2 / (images - 1)
-    )  # Welch and Satterthwaite
-    half = stdtrit(freedom, 0.975) * math.sqrt(total)
-    return Estimate(table.mean(), table.mean() - half, table.mean() + half, seeds, unit)
+    seeds = np.maximum(seeds, 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        freedom = total**2 / (by_seed**2 / (seeds - 1) + by_image**2 / max(images - 1, 1))
+    return stdtrit(np.where(total > 0, freedom, 1.0), 0.975) * np.sqrt(total)
+
+
+def _within_unit(share: Any, half: Any) -> tuple[Any, Any]:
+    """(low, high) of a share: symmetric on the scale of log-odds, and so never below 0 or above 1."""
+    slope = share * (1 - share)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        odds = np.log(share / (1 - share))
+        low, high = (1 / (1 + np.exp(-(odds + sign * half / slope))) for sign in (-1, 1))
+    return np.where(slope > 0, low, share), np.where(slope > 0, high, share)
 
 
 def curve_interval(
     history: History, metric: str = "val_accuracy"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(mean, low, high) of a curve [epoch] over the runs; for accuracies the validation images count as a sample too.
+    """(mean, low, high) of a curve [epoch] over the runs; low and high are NaN for a single run.
 
-    An epoch that some runs did not reach is averaged over those that did.
+    An epoch that some runs did not reach is averaged over those that did. For accuracies the images
+    count as a sample, too: at the last epoch the band is the interval that ``accuracy`` gives.
     """
-    curve = getattr(history, metric)
-    reached = np.maximum(np.isfinite(curve).sum(0), 1)
+    curve = getattr(history, metric).astype(float)
+    reached = np.isfinite(curve).sum(0)
+    count = np.maximum(reached, 1)
     with np.errstate(invalid="ignore"):
-        mean = np.where(np.isfinite(curve).any(0), np.nansum(curve, 0) / reached, np.nan)
-        variance = np.nansum((curve - mean) ** 2, 0) / np.maximum(reached - 1, 1) / reached
-        if metric.endswith("accuracy"):
-            variance = variance + mean * (1 - mean) / history.val_correct.shape[1]
-    half = stdtrit(np.maximum(reached - 1, 1), 0.975) * np.sqrt(variance)
-    return mean, mean - half, mean + half
+        mean = np.where(reached > 0, np.nansum(curve, 0) / count, np.nan)
+        by_seed = np.nansum((curve - mean) ** 2, 0) / np.maximum(count - 1, 1) / count
+    if not metric.endswith("accuracy"):
+        half = _half_width(by_seed, 0.0, count, 2)
+        low, high = mean - half, mean + half
+    else:
+        correct = history.val_correct.mean(0)
+        spread, share = correct.var(ddof=1) if len(correct) > 1 else 0.0, correct.mean()
+        # What the images add is known after the last epoch; before, it is taken in proportion.
+        part = spread / (share * (1 - share)) if 0 < share < 1 else 1.0
+        by_image = part * mean * (1 - mean) / len(correct)
+        low, high = _within_unit(mean, _half_width(by_seed, by_image, count, len(correct)))
+    alone = reached < 2
+    return mean, np.where(alone, np.nan, low), np.where(alone, np.nan, high)
+
+
+# Learning curves and learning rates ---------------------------------------------------------------
 
 
 def epochs_to(history: History, target: float) -> np.ndarray:
-    """[run]: the first epoch whose validation accuracy reaches the target; one more than the last, if none does."""
+    """[run]: the first epoch whose validation accuracy reaches the target; one more than the last,
+    if none does."""
     reached = history.val_accuracy >= target
     return np.where(reached.any(1), reached.argmax(1) + 1, reached.shape[1] + 1)
 
 
 def basin(history: History) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(rates, mean, low, high): final validation accuracy by learning rate; a run that diverged counts as chance."""
+    """(rates, mean, low, high): final validation accuracy by learning rate; a run that diverged
+    counts as chance."""
     groups = history.by("learning_rate")
     rates = sorted(groups)
-    estimates = [accuracy(groups[rate]) for rate in rates]
-    return (
-        np.array(rates),
-        *(
-            np.array([getattr(each, name) for each in estimates])
-            for name in ("value", "low", "high")
-        ),
-    )
+    found = [accuracy(groups[rate]) for rate in rates]
+    columns = [[getattr(each, end) for each in found] for end in ("value", "low", "high")]
+    return np.array(rates), *map(np.array, columns)
+
+
+def basin_widths(history: History, within: float = 0.02) -> np.ndarray:
+    """[seed]: decades between the smallest and the largest learning rate whose accuracy comes within
+    ``within`` of the seed's best; between two rates, the curve is taken to be straight."""
+    widths = []
+    for runs in history.by("seed").values():
+        order = np.argsort([config.learning_rate for config in runs.configs])
+        rates = np.log10([runs.configs[row].learning_rate for row in order])
+        height = runs.val_correct.mean(1)[order] - (runs.val_correct.mean(1).max() - within)
+        good = np.flatnonzero(height >= 0)
+        left, right = good[0], good[-1]
+        low, high = rates[left], rates[right]
+        if left > 0:
+            low -= (
+                (rates[left] - rates[left - 1]) * height[left] / (height[left] - height[left - 1])
+            )
+        if right < len(rates) - 1:
+            step = rates[right + 1] - rates[right]
+            high += step * height[right] / (height[right] - height[right + 1])
+        widths.append(high - low)
+    return np.array(widths)
 
 
 def basin_width(history: History, within: float = 0.02) -> Estimate:
-    """Decades of learning rate whose accuracy comes within ``within`` of the best, measured for each seed by itself."""
-    widths = []
-    for runs in history.by("seed").values():
-        accuracies, rates = (
-            runs.val_correct.mean(1),
-            np.array([config.learning_rate for config in runs.configs]),
-        )
-        good = np.log10(rates[accuracies >= accuracies.max() - within])
-        widths.append(good.max() - good.min())
-    return mean_interval(widths, "decades")
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A claim of the course's ledger, with what was measured and the verdict that follows.
-
-    Shown in a notebook, it is a card; the output's metadata carry the same as data under "claim", from which the
-    closing table of the course is gathered.
-    """
-
-    id: str
-    statement: str
-    verdict: str
-    effects: dict[str, Estimate]
-    note: str = ""
-    above: float | None = None
-    below: float | None = None
-
-    @property
-    def verdicts(self) -> dict[str, str]:
-        """{circumstance: verdict} of each effect by itself. Empty for a card made without a threshold."""
-        if self.above is None and self.below is None:
-            return {}
-        return {
-            name: _verdict(effect, self.above, self.below) for name, effect in self.effects.items()
-        }
-
-    def to_dict(self) -> dict[str, Any]:
-        """The card as plain data, for JSON; numbers to six digits. Effects are a list: notebooks sort what has names."""
-        return {
-            "id": self.id,
-            "statement": self.statement,
-            "verdict": self.verdict,
-            "note": self.note,
-            "above": _plain(self.above),
-            "below": _plain(self.below),
-            "effects": [
-                {"name": name, **{key: _plain(value) for key, value in asdict(effect).items()}}
-                for name, effect in self.effects.items()
-            ],
-        }
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Claim:
-        """The card that ``to_dict`` wrote. Raises ValueError for a field that is missing or unknown."""
-        try:
-            effects = {
-                effect["name"]: Estimate(
-                    **{key: value for key, value in effect.items() if key != "name"}
-                )
-                for effect in data["effects"]
-            }
-            return cls(**data | {"effects": effects})
-        except (KeyError, TypeError) as error:
-            raise ValueError(
-                f"claim: got {data!r}, takes what Claim.to_dict writes ({error})"
-            ) from error
-
-    def __str__(self) -> str:
-        measured = "; ".join(
-            f"{name}: {effect}" if name else str(effect) for name, effect in self.effects.items()
-        )
-        seeds = sorted({effect.seeds for effect in self.effects.values()})
-        count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-        return f"{self.id} {self.statement}: {self.verdict}. {measured}; {count} seeds. {self.note}".rstrip()
-
-    def _repr_markdown_(self) -> str:
-        rest = str(self).removeprefix(f"{self.id} {self.statement}: {self.verdict}. ")
-        return f"> **{self.id}** {self.statement}: ***{self.verdict}***\n>\n> {rest}"
-
-    def _repr_mimebundle_(
-        self, include: Any = None, exclude: Any = None
-    ) -> tuple[dict[str, str], dict[str, Any]]:
-        """The card for a notebook, with the claim as data in the output's metadata."""
-        return {"text/plain": str(self), "text/markdown": self._repr_markdown_()}, {
-            "claim": self.to_dict()
-        }
-
-
-def _plain(value: Any) -> Any:
-    """A number of NumPy's as one of Python's, to six digits."""
-    return (
-        float(f"{value:.6g}")
-        if isinstance(value, (float, np.floating))
-        else int(value)
-        if isinstance(value, np.integer)
-        else value
-    )
-
-
-def _verdict(effect: Estimate, above: float | None, below: float | None) -> str:
-    low, high = (
-        (effect.low - above, effect.high - above)
-        if above is not None
-        else (below - effect.high, below - effect.low)
-    )
-    return "supported" if low > 0 else "refuted" if high < 0 else "not settled"
-
-
-def claim(
-    id: str,
-    statement: str,
-    effect: Estimate | dict[str, Estimate],
-    *,
-    above: float | None = None,
-    below: float | None = None,
-    depends_on: str = "",
-    note: str = "",
-) -> Claim:
-    """The verdict on a claim that an effect lies above (or below) a threshold.
-
-    *supported* when the whole 95 % interval lies on the claimed side, *refuted* when it lies on the other,
-    *not settled* when it holds the threshold. Several effects, as {circumstance: Estimate}, are judged one by one;
-    where they disagree, the verdict is *depends on ...* what ``depends_on`` names. Raises ValueError for no threshold or
-    two, for no effect, and for an effect that is not a finite number: no verdict follows from that.
-    """
-    if (above is None) == (below is None):
-        raise ValueError(f"above, below: got {above} and {below}, takes exactly one threshold")
-    effects = effect if isinstance(effect, dict) else {"": effect}
-    if not effects:
-        raise ValueError("effect: got none, takes one Estimate or more")
-    for name, each in effects.items():
-        if not np.isfinite([each.value, each.low, each.high]).all():
-            raise ValueError(
-                f"effect{f' of {name!r}' if name else ''}: got {each}, takes finite numbers"
-            )
-    verdicts = {_verdict(each, above, below) for each in effects.values()}
-    verdict = (
-        verdicts.pop() if len(verdicts) == 1 else f"depends on {depends_on or 'the circumstances'}"
-    )
-    return Claim(id, statement, verdict, effects, note, above, below)
+    """Decades of learning rate within ``within`` of the best accuracy, measured for each seed."""
+    return mean_interval(basin_widths(history, within), "decades")

@@ -1,8 +1,7 @@
-"""The handwritten digits: 5,000 that come with the course, and all 70,000 where they are asked for."""
+"""All 70,000 handwritten digits of MNIST, downloaded where a learner asks for them by name."""
 
 from __future__ import annotations
 
-import numbers
 import os
 import shutil
 import tempfile
@@ -11,52 +10,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from .engine.data import SPLITS, Dataset, Split
-from .files import DATA_FOLDER, read_arrays, reason
-
-MNIST_SAMPLE_SHA256 = "b35c75650ccc9539f7e97f7121d732618222ef33018bfd9573616dd9fa74ea8e"
-
-
-def best_device() -> torch.device:
-    """CUDA where there is one, the processor otherwise.
-
-    Apple's MPS works too, but only when asked for (``device="mps"``): networks as small as ours
-    spend more time on being sent there than on being computed.
-    """
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def load_mnist(
-    subset: int | None = None,
-    image_size: int = 28,
-    device: torch.device | str | None = None,
-    folder: Path | str = DATA_FOLDER,
-) -> Dataset:
-    """The 5,000 bundled MNIST digits, split 3,000 / 1,000 / 1,000. Works offline.
-
-    ``subset`` keeps that many training images (any multiple of ten is stratified);
-    ``image_size`` below 28 averages pixels, which makes small, fast networks.
-
-    Raises FileNotFoundError or ValueError, each saying how to get the file back.
-    """
-    if subset is not None and not (isinstance(subset, numbers.Integral) and 1 <= subset <= 3000):
-        raise ValueError(
-            f"subset: got {subset!r}, takes 1 to 3000 training images, or None for all"
-        )
-    if not isinstance(image_size, numbers.Integral) or image_size not in (28, 14, 7, 4, 2):
-        raise ValueError(f"image_size: got {image_size!r}, takes 28, 14, 7, 4 or 2 pixels")
-    arrays = read_arrays(Path(folder) / "mnist_sample.npz", sha256=MNIST_SAMPLE_SHA256)
-    device = best_device() if device is None else device
-    parts = {}
-    for name in SPLITS:
-        count = subset if name == "train" else None
-        pixels = torch.from_numpy(arrays[f"{name}_images"][:count]).float().div_(255).unsqueeze(1)
-        labels = torch.from_numpy(arrays[f"{name}_labels"][:count]).long()
-        images = functional.adaptive_avg_pool2d(pixels, int(image_size))
-        parts[name] = Split(images.to(device), labels.to(device))
-    return Dataset(**parts, name="MNIST sample")
+from .engine.data import Dataset, Split, best_device
+from .files import DATA_FOLDER, reason
 
 
 def load_mnist_full(

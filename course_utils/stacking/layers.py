@@ -59,7 +59,6 @@ def _layer_norm(layer: Any, own: Tensors, x: Tensor, training: bool) -> Tensor:
 def _batch_norm(layer: Any, own: Tensors, x: Tensor, training: bool) -> Tensor:
     mean, var = own["running_mean"].unsqueeze(2), own["running_var"].unsqueeze(2)
     if training:
-        n = x.shape[2]
         with torch.no_grad():
             batch_var, batch_mean = torch.var_mean(x, 2, correction=1, keepdim=True)
             mean.lerp_(batch_mean.float(), layer.momentum)

@@ -15,7 +15,8 @@ import pandas as pd
 from IPython.display import Image
 from scipy import stats
 
-from ..evidence import Claim, Estimate
+from ..claims import Claim
+from ..evidence import Estimate
 from ..files import DATA_FOLDER
 from ..plots import GREY, new_figure, to_png
 

@@ -1,0 +1,287 @@
+"""Fair comparisons, held by machine: compared with what, was the other side tuned, how many seeds?
+
+    arms = {"nothing": Config(epochs=10), "dropout": Config(epochs=10, dropout=0.3)}
+    trial = compare(arms, mnist, tune={"learning_rate": [0.001, 0.003, 0.01, 0.03]})
+    trial                                    # a table: choices, budgets, accuracies, gains
+    claim("RG1", "Dropout helps", trial.gain("dropout"), above=0)
+
+Every arm is tuned on seeds and images of its own, and judged on fresh ones, pair by pair.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from .engine.config import RULES, Config, sweep
+from .engine.data import Dataset, Split
+from .engine.history import History
+from .engine.plan import build_mlp
+from .engine.training import fit
+from .evidence import Estimate, accuracy, difference
+
+# What `make robustness` sets: notebooks then run with "widened" grids, or with "doubled" training.
+ALTERED = os.environ.get("COURSE_ALTERED", "")
+QUESTIONS = ("epochs", "updates", "data")
+# Below these there is nothing: the lower end of such a grid hides no better value.
+NATURAL_ENDS = {"dropout": 0, "weight_decay": 0, "momentum": 0, "warmup": 0, "label_smoothing": 0}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of a comparison.
+
+    config        what does not vary
+    tune          {field: values} that are tried for this arm, besides those tried for all
+    dataset       where it differs from the other arms'
+    model, loss   as ``fit`` takes them
+    """
+
+    config: Config
+    tune: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    dataset: Dataset | None = None
+    model: Callable[[Config, Dataset], nn.Module] = build_mlp
+    loss: Callable[[Tensor, Tensor], Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What ``compare`` found. Shown in a notebook, it is a table.
+
+    chosen      {arm: {field: value}}: the highest mean accuracy on the tuning images
+    tuning      {arm: History} of the runs that the choice was made by
+    histories   {arm: History} of the runs that were judged
+    tried       {arm: how many settings}
+    updates     {arm: how many updates each judged run made}
+    flags       {arm: what a reader should mind}
+    """
+
+    chosen: dict[str, dict[str, Any]]
+    tuning: dict[str, History]
+    histories: dict[str, History]
+    tried: dict[str, int]
+    updates: dict[str, int]
+    flags: dict[str, list[str]]
+
+    @property
+    def first(self) -> str:
+        """The arm that the others are compared with."""
+        return next(iter(self.histories))
+
+    def accuracy(self, arm: str) -> Estimate:
+        """Validation accuracy of an arm, on fresh seeds and images."""
+        return accuracy(self.histories[arm]).flagged(*self.flags[arm])
+
+    def gain(self, arm: str, over: str | None = None) -> Estimate:
+        """Points that an arm gains over another (the first, unless named), paired.
+
+        The interval covers seeds and images, not that other tuning seeds might have chosen otherwise.
+        """
+        over = self.first if over is None else over
+        gained = difference(self.histories[arm], self.histories[over])
+        return gained.flagged(*(f"{each}: {flag}" for each in (over, arm) for flag in self.flags[each]))
+
+    def gains(self) -> dict[str, Estimate]:
+        """{arm: points gained over the first arm}, for all the others."""
+        return {arm: self.gain(arm) for arm in self.histories if arm != self.first}
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row for each arm: its choice, its budget, its accuracy, its gain, what to mind."""
+        rows = []
+        for arm, history in self.histories.items():
+            choice = [f"{name} {_shown(value)}" for name, value in self.chosen[arm].items()]
+            row = {"arm": arm, "chosen": ", ".join(choice) or "(nothing to choose)"}
+            row |= {"of": self.tried[arm], "epochs": history.configs[0].epochs}
+            row |= {"updates": self.updates[arm], "seeds": len(history)}
+            row["accuracy"] = str(self.accuracy(arm))
+            row["gain"] = "" if arm == self.first else str(self.gain(arm))
+            row["mind"] = "; ".join(self.flags[arm])
+            rows.append(row)
+        frame = pd.DataFrame(rows).set_index("arm")
+        return frame if any(self.flags.values()) else frame.drop(columns="mind")
+
+    def __repr__(self) -> str:
+        return self.table.to_string()
+
+    def _repr_html_(self) -> str:
+        return self.table.to_html()
+
+
+def compare(
+    arms: Mapping[str, Config | Arm],
+    dataset: Dataset,
+    *,
+    tune: Mapping[str, Sequence[Any]] | None = None,
+    tuning_seeds: Iterable[int] = range(8, 12),
+    seeds: Iterable[int] = range(8),
+    question: str | None = None,
+    keep_models: bool = False,
+) -> Trial:
+    """Tune every arm, judge every arm, and pair the results with those of the first arm.
+
+    ``tune``      {field: values}: each arm tries every combination on ``tuning_seeds``, and keeps
+                  the one with the highest mean accuracy on the tuning images (``dataset.tuning``;
+                  without them, every other validation image chooses, and the rest judge)
+    ``seeds``     judge what was chosen
+    ``question``  what may differ between the arms because it is what is asked: "epochs" or
+                  "updates" of training, or "data"
+
+    Raises ValueError for fewer than two arms, for seeds that would choose and judge, and for budgets
+    or data that differ without being the question.
+    """
+    sides = {name: _as_arm(arm, dataset) for name, arm in arms.items()}
+    judges, choosers = list(seeds), list(tuning_seeds)
+    if len(sides) < 2:
+        raise ValueError(f"arms: got {len(sides)}, takes two or more")
+    if both := sorted(set(judges) & set(choosers)):
+        raise ValueError(f"seeds, tuning_seeds: {both} stand in both; who chooses must not judge")
+    if question not in (None, *QUESTIONS):
+        raise ValueError(
+            f"question: got {question!r}, takes one of {', '.join(QUESTIONS)}, or None"
+        )
+    _refuse_other_data(sides, question)
+    chosen, tuning, tried, flags = {}, {}, {}, {}
+    for name, arm in sides.items():
+        grids = {each: widened(each, v) for each, v in {**(tune or {}), **arm.tune}.items()}
+        chosen[name], flags[name] = {}, []
+        tried[name] = math.prod(map(len, grids.values()))
+        if grids:
+            tuning[name], chosen[name] = _choose(arm, grids, choosers)
+            flags[name] = edges(chosen[name], grids)
+    settled = {name: arm.config.replace(**chosen[name]) for name, arm in sides.items()}
+    updates = {name: _updates(settled[name], arm.dataset) for name, arm in sides.items()}
+    _refuse_other_budgets(settled, updates, question)
+    histories = {}
+    for name, arm in sides.items():
+        options = {"model": arm.model, "loss": arm.loss, "keep_models": keep_models}
+        judging = _parts(arm.dataset)[1] if tuning else arm.dataset
+        histories[name] = fit(settled[name].seeds(judges), judging, **options)
+        if lost := int(histories[name].diverged.sum()):
+            flags[name].append(f"{lost} of {len(judges)} runs of {name} diverged")
+    return Trial(chosen, tuning, histories, tried, updates, flags)
+
+
+def _as_arm(arm: Config | Arm, dataset: Dataset) -> Arm:
+    arm = arm if isinstance(arm, Arm) else Arm(arm)
+    config = arm.config.replace(epochs=budget(arm.config.epochs))
+    return replace(arm, config=config, dataset=arm.dataset or dataset)
+
+
+def _choose(
+    arm: Arm, grids: Mapping[str, Sequence[Any]], seeds: Sequence[int]
+) -> tuple[History, dict[str, Any]]:
+    """All runs of the choice, and the combination with the highest mean accuracy."""
+    runs = fit(
+        sweep(arm.config, **grids, seeds=seeds),
+        _parts(arm.dataset)[0],
+        model=arm.model,
+        loss=arm.loss,
+        keep_models=False,
+    )
+    score = runs.val_correct.mean(1).reshape(-1, len(seeds)).mean(1)
+    best = runs.configs[int(score.argmax()) * len(seeds)]
+    return runs, {name: getattr(best, name) for name in grids}
+
+
+def _parts(dataset: Dataset) -> tuple[Dataset, Dataset]:
+    """(to choose by, to judge by): the same training images, but other ones to look at."""
+    if dataset.tuning is not None:
+        return replace(dataset, val=dataset.tuning, tuning=None), dataset
+    val = dataset.val
+    halves = [Split(val.images[start::2], val.labels[start::2]) for start in (0, 1)]
+    return replace(dataset, val=halves[0]), replace(dataset, val=halves[1])
+
+
+def _updates(config: Config, dataset: Dataset) -> int:
+    return config.epochs * math.ceil(len(dataset.train) / config.batch_size)
+
+
+def _refuse_other_data(sides: Mapping[str, Arm], question: str | None) -> None:
+    first = next(iter(sides.values())).dataset
+    for name, arm in sides.items():
+        data = arm.dataset
+        if data is not first and question != "data":
+            raise ValueError(f"arms: {name} has data of its own; if that is asked: question='data'")
+        if not torch.equal(data.val.labels, first.val.labels):
+            raise ValueError(
+                f"arms: {name} has other validation images; takes the same, to pair them"
+            )
+
+
+def _refuse_other_budgets(
+    configs: Mapping[str, Config], updates: Mapping[str, int], question: str | None
+) -> None:
+    budgets = {"epochs": {name: config.epochs for name, config in configs.items()}}
+    budgets["updates"] = dict(updates)
+    allowed = {"epochs": ["epochs", "updates"], "updates": ["updates"], "data": ["updates"]}
+    for kind, spent in budgets.items():
+        if len(set(spent.values())) > 1 and kind not in allowed.get(question or "", []):
+            each = ", ".join(f"{name} {count:,}" for name, count in spent.items())
+            ask = f"makes them equal, or asks for it: question={kind!r}"
+            raise ValueError(f"arms: their {kind} differ ({each}); a fair comparison {ask}")
+
+
+# Grids --------------------------------------------------------------------------------------------
+
+
+def edges(chosen: Mapping[str, Any], grids: Mapping[str, Sequence[Any]]) -> list[str]:
+    """A flag for each choice that lies at an end of what was tried, where more might lie beyond."""
+    flags = []
+    for name, values in grids.items():
+        numbers = [value for value in values if _is_number(value)]
+        if len(numbers) < 2 or not _is_number(chosen[name]):
+            continue
+        if chosen[name] == max(numbers):
+            flags.append(f"{name} {_shown(chosen[name])} is the largest that was tried")
+        elif chosen[name] == min(numbers) and chosen[name] != NATURAL_ENDS.get(name):
+            flags.append(f"{name} {_shown(chosen[name])} is the smallest that was tried")
+    return flags
+
+
+def widened(name: str, values: Sequence[Any]) -> list[Any]:
+    """The values of a grid; for `make robustness` with one more at each end, as far from its
+    neighbour as that from the next (in ratio, where all are positive)."""
+    values = list(values)
+    numbers = sorted(value for value in values if _is_number(value))
+    if ALTERED != "widened" or len(numbers) < 2:
+        return values
+    ends = []
+    for end, neighbour in ((numbers[0], numbers[1]), (numbers[-1], numbers[-2])):
+        beyond = end * end / neighbour if numbers[0] > 0 else 2 * end - neighbour
+        beyond = round(beyond) if all(isinstance(n, (int, np.integer)) for n in numbers) else beyond
+        ends += [beyond] if RULES[name].allows(beyond) and beyond not in numbers else []
+    return [
+        *(end for end in ends if end < numbers[0]),
+        *values,
+        *(e for e in ends if e > numbers[-1]),
+    ]
+
+
+def log_grid(low: float, high: float, count: int) -> np.ndarray:
+    """``count`` values from ``low`` to ``high`` at equal ratios, the grid of a card's experiment."""
+    values = np.geomspace(low, high, count)
+    return np.array(widened("learning_rate", values.tolist()))
+
+
+def budget(epochs: int) -> int:
+    """The epochs of a card's experiment; for `make robustness` twice as many."""
+    return 2 * epochs if ALTERED == "doubled" else epochs
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return getattr(value, "__name__", str(value)) if callable(value) else str(value)
