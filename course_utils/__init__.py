@@ -4,7 +4,8 @@ The names that most notebooks use stand here; import the rest from where it stan
 """
 
 from .claims import claim
-from .classroom.check import check, predict
+from .classroom.predict import predict, review
+from .classroom.progress import progress
 from .engine.config import Config, sweep
 from .engine.data import Dataset, Split, load_mnist
 from .engine.history import History
@@ -15,7 +16,27 @@ from .mnist import load_mnist_full
 from .protocol import Arm, compare
 
 __all__ = [
-    *("Arm", "Config", "Dataset", "Estimate", "History", "Run", "Split", "accuracy", "check"),
-    *("claim", "compare", "difference", "epochs", "fit", "load_mnist", "load_mnist_full"),
-    *("make_cnn", "make_mlp", "mean_interval", "predict", "sweep", "train"),
+    "Arm",
+    "Config",
+    "Dataset",
+    "Estimate",
+    "History",
+    "Run",
+    "Split",
+    "accuracy",
+    "claim",
+    "compare",
+    "difference",
+    "epochs",
+    "fit",
+    "load_mnist",
+    "load_mnist_full",
+    "make_cnn",
+    "make_mlp",
+    "mean_interval",
+    "predict",
+    "progress",
+    "review",
+    "sweep",
+    "train",
 ]

@@ -87,7 +87,9 @@ class Trial:
         """
         over = self.first if over is None else over
         gained = difference(self.histories[arm], self.histories[over])
-        return gained.flagged(*(f"{each}: {flag}" for each in (over, arm) for flag in self.flags[each]))
+        return gained.flagged(
+            *(f"{each}: {flag}" for each in (over, arm) for flag in self.flags[each])
+        )
 
     def gains(self) -> dict[str, Estimate]:
         """{arm: points gained over the first arm}, for all the others."""

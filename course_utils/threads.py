@@ -13,13 +13,28 @@ import math
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import torch
 
 WINDOW = 0.15  # seconds over which the processors' use is measured
+_LOCAL = threading.local()
 TOLERANCE = 0.4  # of a processor: so much of the last one may be in use by others
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """What this Python thread trains meanwhile, torch computes in one thread: a second one that has
+    nothing to do spins for a while, and takes the processor that a page needs to show a picture."""
+    before = getattr(_LOCAL, "most", math.inf)
+    _LOCAL.most = 1
+    try:
+        yield
+    finally:
+        _LOCAL.most = before
 
 
 def granted_threads() -> int:
@@ -28,10 +43,10 @@ def granted_threads() -> int:
     Looks at the processors it may run on (affinity) and at its share of their time (the quota of a
     Linux control group, which containers and hubs set).
     """
-    limits = [torch.get_num_threads(), _processors()]
+    limits = [torch.get_num_threads(), _processors(), getattr(_LOCAL, "most", math.inf)]
     if (quota := _quota()) is not None:
         limits.append(max(1, math.floor(quota + 0.5)))
-    return max(1, min(limits))
+    return int(max(1, min(limits)))
 
 
 def _processors() -> int:
