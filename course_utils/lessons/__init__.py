@@ -1,0 +1,1 @@
+"""The lessons: one folder each, which knows the core and no other lesson."""
