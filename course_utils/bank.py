@@ -1,28 +1,28 @@
-"""The bank: some thousands of finished training runs in one table, so that a search costs milliseconds. Floor 3.
+"""The bank: thousands of finished training runs in one table, so that a search costs milliseconds.
 
-Every entry was trained by the engine (``make bank``); nothing is interpolated. The idea of a tabular benchmark is
-that of HPO-Bench (Klein and Hutter, 2019).
+Every entry was trained by the engine (``make bank``); nothing is interpolated. The idea of a
+tabular benchmark is that of HPO-Bench (Klein and Hutter, 2019).
 """
 
 from __future__ import annotations
 
-import hashlib
+import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import optuna
 
-from .files import DATA_FOLDER
+from .files import DATA_FOLDER, array_checksum, read_arrays, restore, write
 
 BANK = "hpo_bank.npz"
 CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 METRICS = (*CURVES, "test_accuracy", "seconds")
-RESTORE = f"Get it back with: git checkout -- data/{BANK}, or build it anew with: make bank"
+
+Knobs = Mapping[str, float] | object  # a mapping, or a Config, that has every axis
 
 
 @dataclass(frozen=True)
@@ -46,109 +46,126 @@ class Bank:
         """How many values each axis has."""
         return tuple(map(len, self.axes.values()))
 
+    @property
+    def search_seeds(self) -> tuple[int, ...]:
+        """The first half of the seeds: what a search may see."""
+        return self.seeds[: (len(self.seeds) + 1) // 2]
+
+    @property
+    def judge_seeds(self) -> tuple[int, ...]:
+        """The other half: what a search is judged by."""
+        return self.seeds[(len(self.seeds) + 1) // 2 :]
+
     def __len__(self) -> int:
         return int(np.prod(self.shape)) * len(self.seeds)
 
     def __repr__(self) -> str:
         grid = " x ".join(map(str, self.shape))
-        return (
-            f"<bank: {len(self):,} runs of {self.epochs} epochs, {grid} x {len(self.seeds)} seeds>"
-        )
+        size = f"{len(self):,} runs of {self.epochs} epochs"
+        return f"<bank: {size}, {grid} x {len(self.seeds)} seeds>"
 
     def describe(self) -> str:
         """Axes, units, versions and date, to read."""
         lines = [f"{len(self):,} runs of {self.epochs} epochs: {self.about['task']}"]
+        for name, values in {**self.axes, "seed": self.seeds}.items():
+            lines.append(f"  {name:14} {', '.join(f'{value:g}' for value in values)}")
+        fixed = ", ".join(f"{name} {value}" for name, value in self.about["fixed"].items())
+        versions = ", ".join(f"{name} {text}" for name, text in self.about["versions"].items())
         lines += [
-            f"  {name:14} {', '.join(f'{value:g}' for value in values)}"
-            for name, values in self.axes.items()
-        ]
-        lines += [
-            f"  {'seed':14} {', '.join(map(str, self.seeds))}",
-            "After each epoch: training and validation loss (nats; infinite once a run has diverged) and accuracy",
-            "(a share). After the last: test accuracy (a share), and the run's part of the training time (seconds).",
-            f"Fixed: {', '.join(f'{name} {value}' for name, value in self.about['fixed'].items())}.",
-            f"Made on {self.about['date']} with {', '.join(f'{k} {v}' for k, v in self.about['versions'].items())}.",
+            "After each epoch: training and validation loss (nats; infinite once a run has",
+            "diverged) and accuracy (a share). After the last: test accuracy (a share), and the",
+            "run's part of the training time (seconds).",
+            f"Fixed: {fixed}.",
+            f"Made on {self.about['date']} with {versions}.",
         ]
         return "\n".join(lines)
 
-    def index(self, config: Mapping[str, float] | object) -> tuple[int, ...]:
-        """Where a configuration stands in the grid: a mapping, or a Config, with every axis.
+    def config(self, entry: int) -> dict[str, float]:
+        """The configuration of an entry, counted over the whole grid, the last axis fastest."""
+        places = np.unravel_index(entry, self.shape)
+        return {
+            name: values[place]
+            for (name, values), place in zip(self.axes.items(), places, strict=True)
+        }
 
-        Raises KeyError for an axis that is missing or unknown, ValueError for a value that lies not on the grid.
+    def index(self, config: Knobs) -> tuple[int, ...]:
+        """Where a configuration stands in the grid.
+
+        Raises KeyError for an axis that is missing or unknown, ValueError for a value that is not
+        on the grid.
         """
-        given = (
-            dict(config)
-            if isinstance(config, Mapping)
-            else {name: getattr(config, name) for name in self.axes}
-        )
-        if set(given) != set(self.axes):
-            raise KeyError(
-                f"config: got {', '.join(map(str, given)) or 'nothing'}, takes exactly {', '.join(self.axes)}"
-            )
-        return tuple(_position(name, given[name], values) for name, values in self.axes.items())
+        if not isinstance(config, Mapping):
+            config = {name: getattr(config, name) for name in self.axes}
+        if set(config) != set(self.axes):
+            got = ", ".join(map(str, config)) or "nothing"
+            raise KeyError(f"config: got {got}, takes exactly {', '.join(self.axes)}")
+        return tuple(position(name, config[name], values) for name, values in self.axes.items())
 
     def lookup(
-        self,
-        config: Mapping[str, float] | object,
-        epoch: int | None = None,
-        seed: int = 0,
-        metric: str = "val_accuracy",
+        self, config: Knobs, epoch: int | None = None, seed: int = 0, metric: str = "val_accuracy"
     ) -> float:
-        """One number of one run: after ``epoch`` (from 1; None for the last), for the metrics in ``METRICS``."""
-        values = self._metric(metric)[self.index(config)][_position("seed", seed, self.seeds)]
+        """One number of one run: after ``epoch`` (from 1; None for the last), for a metric in
+        ``METRICS``."""
+        values = self._metric(metric)[self.index(config)][position("seed", seed, self.seeds)]
         epoch = self._epoch(epoch, metric)
         return float(values[epoch] if metric in CURVES else values)
 
-    def curve(
-        self, config: Mapping[str, float] | object, seed: int = 0, metric: str = "val_accuracy"
-    ) -> np.ndarray:
+    def curve(self, config: Knobs, seed: int = 0, metric: str = "val_accuracy") -> np.ndarray:
         """[epoch]: one curve of one run."""
-        if metric not in CURVES:
-            raise ValueError(f"metric: got {metric!r}, a curve is one of {', '.join(CURVES)}")
-        return self._values[metric][self.index(config)][_position("seed", seed, self.seeds)].astype(
-            np.float64
-        )
+        curves = self._curves(metric)
+        return curves[self.index(config)][position("seed", seed, self.seeds)].copy()
 
     def landscape(
-        self, metric: str = "val_accuracy", epoch: int | None = None, seed: int | None = None
+        self,
+        metric: str = "val_accuracy",
+        epoch: int | None = None,
+        seeds: int | Sequence[int] | None = None,
     ) -> np.ndarray:
-        """One number for every point of the grid, shaped like ``shape``: of one seed, or the mean over the seeds."""
+        """One number for every point of the grid, shaped like ``shape``: of one seed, or the mean
+        over some (all of them, unless given)."""
         values, epoch = self._metric(metric), self._epoch(epoch, metric)
         if metric in CURVES:
             values = values[..., epoch]
-        if seed is not None:
-            return values[..., _position("seed", seed, self.seeds)].astype(np.float64)
-        return values.mean(-1, dtype=np.float64)
+        chosen = [seeds] if np.ndim(seeds) == 0 else seeds
+        chosen = self.seeds if seeds is None else chosen
+        return values[..., [position("seed", seed, self.seeds) for seed in chosen]].mean(-1)
+
+    def truth(self) -> np.ndarray:
+        """[entry]: final validation accuracy, the mean over ``judge_seeds``, which no search sees.
+
+        Raises ValueError for a bank of one seed, which cannot do both.
+        """
+        if not self.judge_seeds:
+            raise ValueError("seeds: got one, takes two or more: some to search on, some to judge")
+        return self.landscape(seeds=self.judge_seeds).ravel()
+
+    def table(self, metric: str = "val_accuracy") -> np.ndarray:
+        """All curves as [entry, seed, epoch]: what a search written by hand walks on."""
+        return self._curves(metric).reshape(-1, len(self.seeds), self.epochs).copy()
 
     def objective(
         self, seed: int | str = 0, epochs: int | None = None, metric: str = "val_accuracy"
     ) -> Callable[[optuna.Trial], float]:
         """An Optuna objective that answers from the table, epoch by epoch, so that pruners work.
 
-        Each knob is suggested as the place of its value on its axis, a whole number: that is a log scale, and any sampler
-        can walk on it. ``seed`` is one of ``seeds``, or "random": drawn anew for each trial (from the trial's number), as
-        an honest search would see it. The configuration stands in the user attribute "config".
+        Each knob is suggested as the place of its value on its axis, a whole number: that is a
+        scale on which any sampler can walk. ``seed`` is one of ``seeds``, or "random": one of
+        ``search_seeds``, drawn anew for each trial (from its number), as an honest search would
+        see it. The configuration stands in the user attribute "config".
         """
-        last = self._epoch(epochs, metric) + 1
-        if metric not in CURVES:
-            raise ValueError(
-                f"metric: got {metric!r}, an objective needs one of {', '.join(CURVES)}"
-            )
+        last, curves = self._epoch(epochs, metric) + 1, self._curves(metric)
         if seed != "random":
-            _position("seed", seed, self.seeds)
+            position("seed", seed, self.seeds)
 
         def ask(trial: optuna.Trial) -> float:
-            config = {
-                name: values[trial.suggest_int(name, 0, len(values) - 1)]
-                for name, values in self.axes.items()
-            }
-            trial.set_user_attr("config", config)
-            used = (
-                self.seeds[np.random.default_rng(trial.number).integers(len(self.seeds))]
-                if seed == "random"
-                else seed
+            places = tuple(
+                trial.suggest_int(name, 0, len(values) - 1) for name, values in self.axes.items()
             )
-            curve = self.curve(config, used, metric)
+            entry = int(np.ravel_multi_index(places, self.shape))
+            trial.set_user_attr("config", self.config(entry))
+            draw = np.random.default_rng(trial.number).choice(self.search_seeds)
+            used = position("seed", draw if seed == "random" else seed, self.seeds)
+            curve = curves[places][used]
             for epoch in range(1, last + 1):
                 trial.report(float(curve[epoch - 1]), step=epoch)
                 if epoch < last and trial.should_prune():
@@ -157,42 +174,36 @@ class Bank:
 
         return ask
 
-    def cost(self, config: Mapping[str, float] | object, epochs: int | None = None) -> float:
-        """Seconds that so many epochs of this configuration took when the bank was built (mean over the seeds).
-
-        A stack's time in equal shares, on whatever machine it was: count epochs to compare searches.
-        """
-        whole = float(self._values["seconds"][self.index(config)].mean())
-        return whole * (self._epoch(epochs, "val_loss") + 1) / self.epochs
-
     def _metric(self, metric: str) -> np.ndarray:
         if metric not in METRICS:
             raise ValueError(f"metric: got {metric!r}, takes one of {', '.join(METRICS)}")
+        return self._values[metric]
+
+    def _curves(self, metric: str) -> np.ndarray:
+        if metric not in CURVES:
+            raise ValueError(f"metric: got {metric!r}, a curve is one of {', '.join(CURVES)}")
         return self._values[metric]
 
     def _epoch(self, epoch: int | None, metric: str) -> int:
         if epoch is None:
             return self.epochs - 1
         if metric not in CURVES and epoch != self.epochs:
-            raise ValueError(
-                f"epoch: got {epoch!r}, {metric} is known after the last epoch ({self.epochs}) only"
-            )
+            known = f"{metric} is known after the last epoch ({self.epochs}) only"
+            raise ValueError(f"epoch: got {epoch!r}, {known}")
         if isinstance(epoch, bool) or epoch not in range(1, self.epochs + 1):
-            raise ValueError(
-                f"epoch: got {epoch!r}, takes 1 to {self.epochs}, or None for the last"
-            )
+            takes = f"1 to {self.epochs}, or None for the last"
+            raise ValueError(f"epoch: got {epoch!r}, takes {takes}")
         return int(epoch) - 1
 
 
-def _position(name: str, value: Any, values: Sequence[float]) -> int:
+def position(name: str, value: Any, values: Sequence[float]) -> int:
     """The place of ``value`` among ``values``, which holds it up to rounding."""
     if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
         near = np.flatnonzero(np.isclose(values, value, rtol=1e-9, atol=0))
         if len(near):
             return int(near[0])
-    raise ValueError(
-        f"{name}: got {value!r}, the bank holds {', '.join(f'{each:g}' for each in values)}"
-    )
+    known = ", ".join(f"{number:g}" for number in values)
+    raise ValueError(f"{name}: got {value!r}, the bank holds {known}")
 
 
 def load_bank(path: Path | str | None = None) -> Bank:
@@ -201,61 +212,37 @@ def load_bank(path: Path | str | None = None) -> Bank:
     Raises FileNotFoundError or ValueError, each saying how to get the file back.
     """
     path = DATA_FOLDER / BANK if path is None else Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path.name} is missing from the folder {path.parent.name!r}. {RESTORE}"
-        )
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            stored = {name: archive[name] for name in archive.files}
-        found, about = str(stored.pop("sha256")), json.loads(str(stored["about"]))
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise ValueError(
-            f"{path.name} is damaged: it cannot be read ({type(error).__name__}). {RESTORE}"
-        ) from error
-    expected = checksum(stored)
-    if found != expected:
-        raise ValueError(
-            f"{path.name} is damaged or was changed: its contents have the SHA-256 {expected[:12]}..., "
-            f"it says {found[:12]}... . {RESTORE}"
-        )
-    values = {name: stored[name].astype(np.float32) for name in METRICS}
-    for name, images in about[
-        "images"
-    ].items():  # accuracies are stored as numbers of right answers
+    advice = f"{restore(path)}; or build it anew with: make bank"
+    stored = read_sealed(path, {*METRICS, "about"}, advice)
+    about = json.loads(str(stored["about"]))
+    values = {name: stored[name].astype(np.float64) for name in METRICS}
+    for name, images in about["images"].items():  # stored as numbers of right answers
         values[name] /= images
     axes = {name: tuple(axis) for name, axis in about["axes"].items()}
     return Bank(axes, tuple(about["seeds"]), about["epochs"], about, values)
 
 
-def checksum(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 over the names, types, shapes and bytes of all arrays: the same for the same contents, however compressed."""
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
+def write_sealed(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Arrays in one compressed npz file that holds their checksum, too; all or nothing."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays, sha256=np.array(array_checksum(arrays)))
+    write(path, buffer.getvalue())
 
 
-def pack(values: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Arrays for the file. Accuracies become numbers of right answers (exact), losses and seconds float16 (relative
-    error at most 1/2048; a loss that is no number any more becomes infinite)."""
-    arrays: dict[str, np.ndarray] = {"about": np.array(json.dumps(about))}
-    for name in METRICS:
-        if name in about["images"]:
-            arrays[name] = np.rint(values[name] * about["images"][name]).astype(np.uint16)
-        else:
-            loss = np.nan_to_num(np.asarray(values[name], np.float64), nan=np.inf)
-            arrays[name] = np.where(loss > np.finfo(np.float16).max, np.inf, loss).astype(
-                np.float16
-            )
-    return arrays | {"sha256": np.array(checksum(arrays))}
+def read_sealed(path: Path, names: set[str], advice: str) -> dict[str, np.ndarray]:
+    """What ``write_sealed`` wrote, which must have just these ``names``.
 
-
-def grid(axes: Mapping[str, Iterable[float]]) -> list[dict[str, float]]:
-    """Every point of the grid, the last axis changing fastest."""
-    points: list[dict[str, float]] = [{}]
-    for name, values in axes.items():
-        points = [point | {name: value} for point in points for value in values]
-    return points
+    Raises FileNotFoundError, or ValueError for damage; each ends with ``advice``.
+    """
+    stored = read_arrays(path, advice)
+    said, actual = str(stored.pop("sha256", "nothing")), array_checksum(stored)
+    if actual != said:
+        raise ValueError(
+            f"{path.name} is damaged or was changed: its contents have the SHA-256 "
+            f"{actual[:12]}, it says {said[:12]}. {advice}"
+        )
+    if set(stored) != names:
+        raise ValueError(
+            f"{path.name} holds other arrays than {', '.join(sorted(names))}. {advice}"
+        )
+    return stored
