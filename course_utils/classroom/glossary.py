@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import html
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-GLOSSARY = Path(__file__).resolve().parent.parent / "data" / "glossary.json"
+from ..files import DATA_FOLDER, read_json, restore
+
+GLOSSARY = DATA_FOLDER / "glossary.json"
 
 
 @dataclass(frozen=True)
@@ -108,18 +109,19 @@ def _row(term: Term, pages: dict[str, str]) -> str:
 
 
 def load_glossary(path: Path | str = GLOSSARY) -> Glossary:
-    """The glossary, in alphabetical order. Raises ValueError when a name is given to two terms."""
-    with Path(path).open(encoding="utf-8") as file:
-        entries = json.load(file)
-    terms = [
-        Term(
-            **{
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in entry.items()
-            }
-        )
-        for entry in entries
-    ]
+    """The glossary, in alphabetical order.
+
+    Raises FileNotFoundError or ValueError for a file that is missing, damaged, or gives one name to
+    two terms.
+    """
+    try:
+        terms = [
+            Term(**{key: tuple(v) if isinstance(v, list) else v for key, v in entry.items()})
+            for entry in read_json(Path(path))
+        ]
+    except (TypeError, AttributeError) as error:
+        told = f"{Path(path).name} is damaged: {error}. {restore(Path(path))}"
+        raise ValueError(told) from error
     _refuse_doubles(name for term in terms for name in {term.english, *term.also})
     return Glossary(sorted(terms, key=lambda term: term.english.casefold()))
 

@@ -16,14 +16,28 @@ import html
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ipywidgets as widgets
-from IPython.display import HTML
 
 from .record import in_notebook, load, note_guess, record_path
 
 _MODE = {"class": False}
+
+
+@dataclass(frozen=True)
+class Said:
+    """A sentence, for a page and for plain text."""
+
+    markup: str
+
+    def _repr_html_(self) -> str:
+        return self.markup
+
+    def __repr__(self) -> str:
+        breaks = re.sub(r"</(p|li|tr|td|caption)>", " ", self.markup)
+        return html.unescape(re.sub(r"<[^>]+>", "", breaks)).strip()
 
 
 def class_mode(on: bool = True) -> None:
@@ -46,7 +60,7 @@ class Prediction(widgets.VBox):
         """What was chosen; None if nothing."""
         raise NotImplementedError
 
-    def compare(self, measured: Any) -> HTML:
+    def compare(self, measured: Any) -> Said:
         """The guess beside what was measured, to be shown under the experiment too.
 
         Raises ValueError for a result that is no possible answer.
@@ -61,7 +75,7 @@ class Prediction(widgets.VBox):
             )
         text = " ".join(lines)
         self._result.value = f"<span role='status'>{text}</span>"
-        return HTML(f"<p>{html.escape(self.question)} {text}</p>")
+        return Said(f"<p>{html.escape(self.question)} {text}</p>")
 
     def _beside(self, measured: Any) -> str:
         right = self._is_right(measured)
@@ -227,14 +241,14 @@ def predict(
     return NumberPrediction(id, question, low, high, step, unit)
 
 
-def review(lesson: str) -> HTML:
+def review(lesson: str) -> Said:
     """How the learner's guesses of one lesson ("03") went: how many were right, and which were not."""
     guesses = load(record_path())["guesses"]
     made = [
         each for name, each in guesses.items() if name.startswith(f"{lesson}.") and "right" in each
     ]
     if not made:
-        return HTML("<p>No guess of this lesson is in your record yet.</p>")
+        return Said("<p>No guess of this lesson is in your record yet.</p>")
     right = sum(each["right"] for each in made)
     lines = [f"<p><b>You were right in {right} of {len(made)}.</b></p>"]
     for each in made:
@@ -242,4 +256,4 @@ def review(lesson: str) -> HTML:
             texts = [html.escape(str(each[key])) for key in ("question", "guess", "measured")]
             lines.append(f"<li>{texts[0]} You said: {texts[1]}. Measured: {texts[2]}.</li>")
     surprises = f"<p>What surprised you:</p><ul>{''.join(lines[1:])}</ul>" if lines[1:] else ""
-    return HTML(lines[0] + surprises)
+    return Said(lines[0] + surprises)

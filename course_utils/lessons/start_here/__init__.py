@@ -1,0 +1,1 @@
+"""For notebooks/00_start_here.ipynb."""
