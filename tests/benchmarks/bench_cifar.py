@@ -23,10 +23,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="where CIFAR-10 lies")
     parser.add_argument("--only", default="", help="how the names of the runs begin")
+    parser.add_argument("--first", type=int, default=100, help="so many seeds of each")
     parser.add_argument("--runs", type=Path, default=RUNS, help="where finished runs are kept")
     parser.add_argument("--gather", action="store_true", help="put what is there into data/")
     options = parser.parse_args()
-    everything = [run for run in studies.runs() if run[0].startswith(options.only)]
+    everything = [
+        (name, study, seed)
+        for name, study in studies.everything().items()
+        for seed in list(study.seeds)[: options.first]
+        if name.startswith(options.only)
+    ]
     files = [
         options.runs / f"{name.replace(', ', '--')}-{seed}.npz" for name, _, seed in everything
     ]
@@ -38,7 +44,9 @@ def main() -> None:
     there = [file for file in files if file.exists()]
     print(f"{len(there)} of {len(files)} runs are there")
     if options.gather:
-        records.save(records.STORED, [records.load(file)[0] for file in there])
+        records.save(
+            records.STORED, [records.load(file)[0] for file in sorted(options.runs.iterdir())]
+        )
 
 
 def carry_out(name, study, seed, photographs):

@@ -29,9 +29,9 @@ def load_cifar10(
     """CIFAR-10 (Krizhevsky, 2009): 45,000 / 5,000 / 10,000 images of 3x32x32.
 
     Looked for in this order: ``folder/cifar-10-batches-py`` (the official batches as torchvision
-    keeps them), then ``train/<class>/*.png|jpg`` with an optional ``test/`` in ``folder/cifar10`` or
-    ``folder`` itself (decoded once, into a cache beside ``train``). Without ``test/`` the test split
-    is empty. A fixed tenth of the training images, drawn at random, is the validation split.
+    keeps them), then ``train/<class>/*.png|jpg`` and perhaps ``test/`` in ``folder/cifar10`` or in
+    ``folder`` (decoded once, into a cache beside ``train``). Without ``test/`` the test split is
+    empty. A fixed tenth of the training images, drawn at random, is the validation split.
     ``partial=True`` takes image trees with fewer images. The dataset's name says what it came from.
 
     Raises FileNotFoundError where there is no CIFAR-10, ValueError for damaged or partial data,

@@ -1,7 +1,7 @@
 """CIFAR-10 as a tree of image files: ``train/<class>/*.png|jpg``, and perhaps ``test/``.
 
-Decoded once, into a cache that is only a copy: where it cannot be written, or is damaged, the images
-are decoded again. Notebook 15.
+Decoded once, into a cache that is only a copy: where it is damaged, or could not be written, the
+images are decoded again. Notebook 15.
 """
 
 from __future__ import annotations

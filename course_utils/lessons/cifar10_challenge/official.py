@@ -28,6 +28,7 @@ LARGEST_BATCH, LARGEST_ARCHIVE = 40_000_000, 250_000_000  # bytes; the official 
 PATIENCE = 30  # seconds that a server may be silent
 PART = 1 << 20  # bytes that are read at a time
 KEYS = ("batch_label", "labels", "data", "filenames")
+DATA = ("BINSTRING", "BINBYTES")
 TEXTS = ("SHORT_BINSTRING", "BINUNICODE", "SHORT_BINBYTES")
 
 
@@ -72,9 +73,8 @@ def read_batch(content: bytes) -> tuple[np.ndarray, np.ndarray]:
                 key = text
             elif key == "labels" and opcode.name == "BININT1":
                 labels.append(argument)
-            elif key == "data" and opcode.name in ("BINSTRING", "BINBYTES"):
-                if len(argument) >= PIXELS:
-                    pixels = argument if isinstance(argument, bytes) else argument.encode("latin-1")
+            elif key == "data" and opcode.name in DATA and len(argument) >= PIXELS:
+                pixels = argument if isinstance(argument, bytes) else argument.encode("latin-1")
     except (ValueError, UnicodeError) as error:
         raise ValueError(f"batch: is no pickle that can be read to its end ({error})") from error
     if not labels or len(pixels) != PIXELS * len(labels) or max(labels) > 9:
@@ -108,9 +108,9 @@ def download_batches(folder: Path) -> None:
         if (folder / BATCHES).is_dir():  # a second download at the same time was faster
             return
         raise RuntimeError(
-            f"CIFAR-10 could not be downloaded ({reason(error)}). Check the connection and try again; "
-            f"or copy the folder {BATCHES} from a machine that has it into {folder.name}; or use an "
-            "archive of image files."
+            f"CIFAR-10 could not be downloaded ({reason(error)}). Check the connection and try "
+            f"again; or copy the folder {BATCHES} from a machine that has it into {folder.name}; "
+            "or use an archive of image files."
         ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

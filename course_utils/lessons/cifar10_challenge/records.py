@@ -5,9 +5,11 @@ Each training leaves one small file; ``gather`` puts them into one. Notebook 15.
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import platform
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -152,3 +154,35 @@ def to_history(records: list[Record], views: bool = True) -> History:
     epochs = np.array([config.epochs for config in history.configs])
     history.kept_epoch[:] = np.where(history.diverged, -1, epochs - 1)
     return history
+
+
+class Stored(Mapping[str, History]):
+    """All stored runs: ``stored["ladder, momentum"]`` is the History of those of that name.
+
+    ``stored.records[name]`` are their records, with all that was noted of them.
+    """
+
+    def __init__(self, records: Sequence[Record]):
+        self.records: dict[str, list[Record]] = {}
+        for record in records:
+            self.records.setdefault(record.facts["name"], []).append(record)
+
+    def __getitem__(self, name: str) -> History:
+        return to_history(self.records[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.records)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def starting(self, beginning: str) -> dict[str, History]:
+        """{rest of the name: History} of all whose name begins so."""
+        names = [name for name in self if name.startswith(beginning)]
+        return {name.removeprefix(beginning): self[name] for name in names}
+
+
+@functools.cache
+def load_stored(path: Path = STORED) -> Stored:
+    """The trainings that come with the course. Raises what ``load`` raises."""
+    return Stored(load(path))

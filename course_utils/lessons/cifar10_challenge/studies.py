@@ -11,20 +11,13 @@ from dataclasses import dataclass, replace
 import torch
 
 from ...engine.data import Dataset, Split
-from .augmentation import crop_flip, nearly_everything_hidden
+from .augmentation import crop, crop_flip, nearly_everything_hidden
 from .networks import Network
-from .recipes import (
-    BASELINE,
-    FAST,
-    Recipe,
-    ladder,
-    short_cycle,
-    the_hint,
-    the_hint_for_adam,
-)
+from .recipes import BASELINE, FAST, Recipe, ladder, short_cycle, the_hint, the_hint_for_adam
 
 JUDGING, TUNING = range(10, 18), range(2)  # seeds; those that choose are never those that judge
-RATES = (0.1, 0.2, 0.4, 0.8, 1.6)  # constant rates, or the peaks of a schedule
+RATES = {"constant": (0.1, 0.2, 0.4, 0.8), "cyclic": (0.2, 0.4, 0.8, 1.6)}
+BANK_RATES = (0.05, 0.1, 0.2, 0.4)
 WARD = 10_000  # training images of the patients: enough to be ill, few enough to be quick
 
 
@@ -88,11 +81,11 @@ DATA: dict[str, Callable[[Dataset], Dataset]] = {
     "prepared otherwise": prepared_otherwise,
 }
 
-# The ward: ten thousand images, one recipe, and what can go wrong with it ---------------------------
+# The ward: ten thousand images, one recipe, and what can go wrong with it -------------------------
 
 HEALTHY = Recipe(
     FAST.config.replace(batch_size=128, learning_rate=0.2, label_smoothing=0.0, weight_decay=1e-3),
-    Network(width=32),
+    Network(width=16),
 )
 SHORT = HEALTHY.replace(augment=None)  # learns by rote: no augmentation
 SIMPLE = BASELINE.replace(standardise=True, batch_size=128, momentum=0.9)
@@ -102,7 +95,7 @@ def patients() -> dict[str, Study]:
     """{illness: its runs}: of the first seed for the examination, of the second for another try."""
     ill = {
         "healthy": HEALTHY,
-        "rate too high": HEALTHY.replace(learning_rate=5.0, schedule="constant", warmup=0.0),
+        "rate too high": HEALTHY.replace(learning_rate=3.0, schedule="constant", warmup=0.0),
         "rate too low": HEALTHY.replace(learning_rate=0.0005),
         "rate gone too early": HEALTHY.replace(schedule=short_cycle, warmup=0.0),
         "augmentation too strong": HEALTHY.replace(augment=nearly_everything_hidden),
@@ -117,29 +110,30 @@ def patients() -> dict[str, Study]:
     return {f"patient, {name}": study for name, study in studies.items()}
 
 
-def situations() -> dict[str, Study]:
-    """Two runs that are to be better, each with four levers of which somebody might think."""
-    levers = {
-        "rote": {
-            "": SHORT,
-            "crop and flip": SHORT.replace(augment=crop_flip),
-            "twice the rate": SHORT.replace(learning_rate=0.4),
-            "twice the width": SHORT.replace(width=64),
-            "averaged weights": SHORT.replace(averaging=0.95),
-        },
-        "daydreaming": {
-            "": SIMPLE,
-            "crop and flip": SIMPLE.replace(augment=crop_flip),
-            "label smoothing": SIMPLE.replace(label_smoothing=0.2),
-            "weight decay": SIMPLE.replace(weight_decay=1e-3),
-            "residual network": SIMPLE.replace(kind="residual", width=32),
-        },
-    }
+def bank() -> dict[str, Study]:
+    """Every augmentation with every peak rate, for experiments of the learner's own."""
     return {
-        f"{situation}, {lever}".removesuffix(", "): Study(recipe, range(4), "ward")
-        for situation, recipes in levers.items()
-        for lever, recipe in recipes.items()
+        f"bank, {name} {rate:g}": Study(
+            HEALTHY.replace(augment=augment, learning_rate=rate), range(10), "ward"
+        )
+        for name, augment in {"none": None, "crop": crop, "crop_flip": crop_flip}.items()
+        for rate in BANK_RATES
     }
+
+
+def situations() -> dict[str, Study]:
+    """Two runs that are to be better, each with levers of which somebody might think; some of those
+    for the first one stand in the bank."""
+    levers = {
+        "rote, wider": SHORT.replace(width=32),
+        "rote, averaged weights": SHORT.replace(averaging=0.95),
+        "daydreaming": SIMPLE,
+        "daydreaming, crop and flip": SIMPLE.replace(augment=crop_flip),
+        "daydreaming, label smoothing": SIMPLE.replace(label_smoothing=0.2),
+        "daydreaming, weight decay": SIMPLE.replace(weight_decay=1e-3),
+        "daydreaming, residual network": SIMPLE.replace(kind="residual", width=16),
+    }
+    return {name: Study(recipe, range(4), "ward") for name, recipe in levers.items()}
 
 
 # All photographs ---------------------------------------------------------------------------------
@@ -165,12 +159,14 @@ def hint() -> dict[str, Study]:
 
 
 def schedules() -> dict[str, Study]:
-    """FAST under three schedules, each with every rate, on the images for tuning."""
+    """FAST with a constant and with a cyclic rate, each with every rate, on the images for tuning.
+
+    (Of a cyclic rate, the number is the peak of the triangles.)
+    """
     studies = {}
-    for schedule in ("constant", "cyclic", "one_cycle"):
-        for rate in RATES:
-            warmup = 0.2 if schedule == "one_cycle" else 0.0
-            recipe = FAST.replace(schedule=schedule, learning_rate=rate, warmup=warmup, views=1)
+    for schedule, rates in RATES.items():
+        for rate in rates:
+            recipe = FAST.replace(schedule=schedule, learning_rate=rate, warmup=0.0, views=1)
             studies[f"tuning, {schedule} {rate:g}"] = Study(recipe, TUNING, "tuning")
     return studies
 
@@ -187,15 +183,6 @@ def climb() -> dict[str, Study]:
 
 
 def everything() -> dict[str, Study]:
-    """All that is stored, the quick ones first."""
-    return {**patients(), **situations(), **hint(), **climb(), **schedules()}
-
-
-def runs() -> list[tuple[str, Study, int]]:
-    """(name, study, seed) of every run: the quick ones, and of these the first seed of all first."""
-    listed = [
-        (study.data in ("all", "tuning"), place, name, study, seed)
-        for name, study in everything().items()
-        for place, seed in enumerate(study.seeds)
-    ]
-    return [run[2:] for run in sorted(listed, key=lambda run: run[:2])]
+    """All that is stored."""
+    quick = {**patients(), **bank(), **situations()}
+    return {**quick, **hint(), **climb(), **schedules()}

@@ -60,8 +60,8 @@ def answers(model: nn.Module, split: Split, views: int = 1, autocast: bool = Fal
 def ask(history: History, dataset: Dataset, views: int = 6, autocast: bool = False) -> History:
     """The same runs, judged anew on the validation images: by so many views of each.
 
-    A copy, whose ``val_correct`` are those answers; its curves are still of one view, at every epoch
-    alike. Runs that diverged stay as they are. Needs the networks: see ``keep_models`` of ``fit``.
+    A copy, whose ``val_correct`` are those answers; its curves are still of one view, at every
+    epoch alike. Runs that diverged stay as they are. Needs the networks that ``fit`` keeps.
     """
     asked = copy.deepcopy(history[:])
     for row in range(len(asked)):

@@ -1,0 +1,111 @@
+"""Fair comparisons of stored runs: as ``compare`` makes them, but nothing is trained.
+
+Notebook 15, sections 3 and 5.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from ...engine.history import History
+from ...protocol import Trial, edges
+from .records import Record, Stored, to_history
+
+FIELD = "learning_rate"
+
+
+def schedule_trial(stored: Stored) -> Trial:
+    """A constant against a cyclic rate for FAST: each at the best of its own rates.
+
+    The choice was made by other seeds, and by images that neither side is judged on.
+    """
+    tuning, judged = {}, {}
+    for arm in ("constant", "cyclic"):
+        found = [name for name in stored.records if name.startswith(f"tuning, {arm} ")]
+        tuning[arm] = [record for name in found for record in stored.records[name]]
+        judged[arm] = stored.records[f"judged, {arm}"]
+    return _trial(tuning, judged)
+
+
+def replay(
+    stored: Stored,
+    arms: Mapping[str, str],
+    *,
+    tune: Mapping[str, Sequence[float]],
+    tuning_seeds: Iterable[int],
+    seeds: Iterable[int],
+) -> Trial:
+    """``compare`` on the bank of stored runs of ten thousand photographs.
+
+        replay(stored, {"crop": "crop", "crop and flip": "crop_flip"},
+               tune={"learning_rate": [0.05, 0.1, 0.2]}, tuning_seeds=[8, 9], seeds=range(8))
+
+    ``arms`` names the augmentation of each side: "none", "crop" or "crop_flip". As in ``compare``,
+    every other validation image chooses, and the rest judge. Raises ValueError for what is not
+    stored, for fewer than two arms, and for seeds that would both choose and judge.
+    """
+    judges, choosers = list(seeds), list(tuning_seeds)
+    if len(arms) < 2:
+        raise ValueError(f"arms: got {len(arms)}, takes two or more")
+    if both := sorted(set(judges) & set(choosers)):
+        raise ValueError(f"seeds, tuning_seeds: {both} stand in both; who chooses must not judge")
+    if set(tune) != {FIELD}:
+        raise ValueError(f"tune: got {', '.join(tune) or 'nothing'}, takes {FIELD}")
+    bank = [
+        record
+        for name, records in stored.records.items()
+        if name.startswith("bank, ")
+        for record in records
+    ]
+    tuning, judged = {}, {}
+    for arm, augment in arms.items():
+        tuning[arm] = [
+            _half(_only(bank, augment, rate, seed), 0) for rate in tune[FIELD] for seed in choosers
+        ]
+        rate = _best(to_history(tuning[arm]))
+        judged[arm] = [_half(_only(bank, augment, rate, seed), 1) for seed in judges]
+    return _trial(tuning, judged)
+
+
+def _only(bank: list[Record], augment: str, rate: float, seed: int) -> Record:
+    """The run with these settings. Raises ValueError where there is none."""
+    wanted = {"augment": None if augment == "none" else augment, FIELD: rate, "seed": seed}
+    for record in bank:
+        if all(record.facts["settings"][name] == value for name, value in wanted.items()):
+            return record
+    known = {
+        name: sorted({str(record.facts["settings"][name]) for record in bank}) for name in wanted
+    }
+    raise ValueError(f"arms, tune, seeds: no run of {wanted} is stored; there are {known}")
+
+
+def _half(record: Record, start: int) -> Record:
+    """The same run, judged by every other validation image."""
+    return Record(record.facts, record.lines, record.correct[:, start::2])
+
+
+def _best(runs: History) -> float:
+    return runs.best(FIELD).configs[0].learning_rate
+
+
+def _trial(tuning: Mapping[str, list[Record]], judged: Mapping[str, list[Record]]) -> Trial:
+    """Raises ValueError where what was judged is not what was chosen."""
+    choosing = {arm: to_history(records) for arm, records in tuning.items()}
+    judging = {arm: to_history(records) for arm, records in judged.items()}
+    chosen, updates, flags, tried = {}, {}, {}, {}
+    for arm, runs in choosing.items():
+        best = _best(runs)
+        rates = sorted(runs.by(FIELD))
+        chosen[arm], tried[arm] = {FIELD: best}, len(rates)
+        flags[arm] = edges(chosen[arm], {FIELD: rates})
+        config = judging[arm].configs[0]
+        if not np.isclose(config.learning_rate, best):
+            raise ValueError(
+                f"{arm}: judged at a rate of {config.learning_rate}, chosen was {best}"
+            )
+        images = judged[arm][0].facts["training_images"]
+        updates[arm] = config.epochs * math.ceil(images / config.batch_size)
+    return Trial(chosen, choosing, judging, tried, updates, flags)
