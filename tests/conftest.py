@@ -13,6 +13,8 @@ import pytest
 from hypothesis import settings
 from IPython.core.interactiveshell import InteractiveShell
 
+from course_utils.classroom.check import ATTEMPTS
+
 matplotlib.use("Agg")       # here, and not by MPLBACKEND: the notebooks' kernels would inherit that and draw nothing
 
 # Training takes as long as it takes; and a test should fail for a change, not for a throw of the dice. To search further:
@@ -30,12 +32,19 @@ def pytest_collection_modifyitems(items):
 
 def pytest_terminal_summary(terminalreporter):
     """What tests measured of this machine: printed at the end, asserted nowhere. It comes through from every worker."""
-    measured = sorted(text for report in terminalreporter.stats.get("passed", [])
-                      for name, text in report.user_properties if name == "latency")
-    if measured:
-        terminalreporter.section("latency of the labs")
-        for text in measured:
-            terminalreporter.line(text)
+    for kind, title in (("size", "sizes"), ("latency", "latency of the labs")):
+        measured = sorted(text for report in terminalreporter.stats.get("passed", [])
+                          for name, text in report.user_properties if name == kind)
+        if measured:
+            terminalreporter.section(title)
+            for text in measured:
+                terminalreporter.line(text)
+
+
+@pytest.fixture(autouse=True)
+def no_attempts_yet():
+    """Each test begins with the first hint of every exercise."""
+    ATTEMPTS.clear()
 
 
 @pytest.fixture

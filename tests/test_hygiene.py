@@ -7,6 +7,7 @@ import itertools
 import re
 import shutil
 import subprocess
+import symtable
 import sys
 from pathlib import Path
 
@@ -14,38 +15,48 @@ import nbformat
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
-from run_notebooks import LARGEST, MACHINE_PATH, NOTEBOOKS, WIDGET, find_notebooks, machine_paths, texts
+from run_notebooks import LARGEST
+from stored import MACHINE_PATH, NOTEBOOKS, QUESTION, WIDGET, find_notebooks, machine_paths, tags, texts, unsolved
 
 HERE = Path(__file__).resolve().parent.parent
 ALL_NOTEBOOKS = find_notebooks()
+LESSONS = [path for path in ALL_NOTEBOOKS if path.parent == NOTEBOOKS]
+SOLUTIONS = [path for path in ALL_NOTEBOOKS if path.parent != NOTEBOOKS]
 SLIDE_TYPES = {"slide", "subslide", "fragment", "skip", "notes", "-"}
 # "raises-exception" is missing on purpose: an error is caught and shown, never left standing.
-TAGS = {"nbval-check-output", "lab", "setup", "exercise", "solution", "claim", "predict", "static-figure", "hide-input"}
-MOST_CODE_LINES = 30
-FEWEST_CELLS, MOST_CELLS = 15, 60
+TAGS = {"lab", "setup", "exercise", "solution", "claim", "predict", "show-code", "hide-input"}
+MOST_CODE_LINES, WIDEST_CODE = 15, 100
+FEWEST_CELLS, MOST_CELLS, MOST_WORDS = 15, 45, 2300
+# The course opens and closes with an overview each, which needs a few cells more.
+MORE_CELLS = {"00_start_here": 50}
 
 # A module may import from lower floors, and from its own as long as there is no circle. A new module says here
-# where it stands.
+# where it stands. The lessons stand on everything, and on nothing of each other.
 FLOORS = {
-    "data": 0, "cifar": 0, "models": 0, "schedules": 0, "augment": 0, "glossary": 0,
-    "config": 1, "history": 1,
-    "training": 2,
-    "diagnostics": 3, "evidence": 3, "bank": 3,
-    "search": 4,
+    "files": 0, "threads": 0, "randomness": 0,
+    "stacking": 1,
+    "engine": 2,
+    "mnist": 3, "diagnostics": 3, "evidence": 3, "bank": 3, "search": 3, "servers": 3,
+    "claims": 4, "protocol": 4, "replay": 4, "races": 4, "choices": 4,
     "plots": 5,
-    "labs": 6, "checks": 6, "progress": 6,
-    "topics": 7,
+    "classroom": 6,
+    "lessons": 7,
 }
 # Large libraries, and who may know them.
 KNOWN_BY = {
-    "torchvision": {"data", "cifar"},
-    "optuna": {"search", "bank", "topics"},
-    "matplotlib": {"plots"},
-    "ipywidgets": {"labs", "evidence", "checks", "topics"},
-    "IPython": {"labs", "evidence", "checks", "progress", "topics"},
+    "torchvision": {"mnist", "lessons"},
+    "optuna": {"search", "bank", "replay", "races", "choices", "lessons"},
+    "matplotlib": {"plots", "classroom", "lessons"},
+    "ipywidgets": {"classroom", "lessons"},
+    "anywidget": {"classroom"},
+    "IPython": {"classroom", "lessons"},
 }
+MATPLOTLIB_FILES = re.compile(r"lessons/\w+/(figures|labs|machine|[a-z_]*figures)\.py$|classroom/|plots/")
+MOST_LINES, MOST_FUNCTION_LINES, ENGINE_LINES = 250, 40, 1600
 
 each_notebook = pytest.mark.parametrize("path", ALL_NOTEBOOKS, ids=lambda path: path.relative_to(NOTEBOOKS).as_posix())
+each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+each_solution = pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
 
 
 @functools.cache
@@ -62,14 +73,24 @@ def code_cells(path: Path) -> list[tuple[int, nbformat.NotebookNode]]:
 
 
 @each_notebook
-def test_a_notebook_is_valid_and_small(path):
+def test_a_notebook_is_valid_and_small(path, record_property):
     notebook = read(path)
     nbformat.validate(notebook)
     assert (notebook.nbformat, notebook.nbformat_minor) >= (4, 5), "cells have no ids: run make notebooks"
     assert notebook.metadata.get("kernelspec", {}).get("name") == "python3"
     assert path.stat().st_size <= LARGEST
-    if path.parent == NOTEBOOKS:
-        assert FEWEST_CELLS <= len(notebook.cells) <= MOST_CELLS
+    if path in LESSONS:
+        words = sum(len(re.findall(r"\w+", cell.source)) for cell in notebook.cells if cell.cell_type == "markdown")
+        longest = max(len(code_lines(cell.source)) for _, cell in code_cells(path))
+        widest = max(len(line) for _, cell in code_cells(path) for line in cell.source.splitlines())
+        record_property("size", f"{path.stem}: {len(notebook.cells)} cells, {words} words, longest cell {longest} lines, "
+                                f"longest line {widest} characters")
+        assert FEWEST_CELLS <= len(notebook.cells) <= MORE_CELLS.get(path.stem, MOST_CELLS)
+        assert words <= MOST_WORDS
+
+
+def code_lines(source: str) -> list[str]:
+    return [line for line in source.splitlines() if line.strip() and not line.strip().startswith("#")]
 
 
 @each_notebook
@@ -106,10 +127,77 @@ def test_cells_are_marked_for_slides_and_only_known_tags_are_used(path):
 
 
 @each_notebook
-def test_code_cells_are_short(path):
+def test_a_learner_can_read_a_cell_at_a_glance(path):
     for index, cell in code_cells(path):
-        lines = [line for line in cell.source.splitlines() if line.strip() and not line.strip().startswith("#")]
-        assert len(lines) <= MOST_CODE_LINES, f"cell {index} has {len(lines)} lines of code"
+        lines = code_lines(cell.source)
+        assert len(lines) <= MOST_CODE_LINES or "setup" in tags(cell), f"cell {index} has {len(lines)} lines of code"
+        wide = [line for line in cell.source.splitlines() if len(line) > WIDEST_CODE]
+        assert not wide, f"cell {index}: {len(wide[0])} characters: {wide[0]}"
+
+
+def bound_and_read(source: str) -> tuple[set[str], set[str]]:
+    """(names that a cell binds for other cells, names that it reads from them)."""
+    top = symtable.symtable(TransformerManager().transform_cell(source), "cell", "exec")
+    bound = {each.get_name() for each in top.get_symbols() if each.is_assigned() or each.is_imported() or each.is_namespace()}
+    read, tables = {each.get_name() for each in top.get_symbols() if each.is_referenced()}, top.get_children()
+    while tables:
+        table = tables.pop()
+        read |= {each.get_name() for each in table.get_symbols() if each.is_global()}
+        tables += table.get_children()
+    return bound, read
+
+
+@each_lesson
+def test_an_experiment_can_be_run_again_after_all_others(path):
+    """What a cell reads from earlier cells is bound by no later one: going back, it finds what it found."""
+    cells = [(index, *bound_and_read(cell.source)) for index, cell in code_cells(path)]
+    problems = []
+    for place, (index, bound, read_here) in enumerate(cells):
+        earlier = set().union(*(names for _, names, _ in cells[:place]))
+        for later, names, _ in cells[place + 1 :]:
+            for name in (read_here & earlier - bound) & names:
+                problems.append(f"cell {index} reads {name}, which cell {later} binds again")
+    assert not problems
+
+
+@each_lesson
+def test_questions_have_names_and_ids_of_their_own_and_their_answers_are_folded(path):
+    questions, ids = [], []
+    for index, cell in code_cells(path):
+        names = QUESTION.findall(cell.source)
+        assert bool(names) == ("predict" in tags(cell)), f"cell {index}: a question is tagged predict, and nothing else is"
+        questions += names
+        ids += re.findall(r"""\bid=["']([^"']+)["']""", cell.source) if names else []
+    assert len(set(questions)) == len(questions) == len(ids) == len(set(ids))
+    assert all(each.startswith(f"{path.name[:2]}.") for each in ids)
+    open_questions = set()
+    for index, cell in code_cells(path):
+        if open_questions and cell.outputs:
+            assert cell.metadata.get("jupyter", {}).get("outputs_hidden"), f"cell {index} gives an answer away: run make notebooks"
+        open_questions -= {name for name in open_questions if f"{name}.compare(" in cell.source}
+        open_questions |= set(QUESTION.findall(cell.source))
+    assert not open_questions, f"never compared: {open_questions}"
+
+
+@each_lesson
+def test_nobody_is_scolded_and_devices_are_not_mixed(path):
+    for index, cell in enumerate(read(path).cells):
+        told = "".join(texts(cell))
+        assert "You made no guess" not in told and "next time" not in told, f"cell {index}"
+        if cell.cell_type == "code" and "load_mnist(" in cell.source:
+            assert "device=" not in cell.source, f"cell {index}: the data choose their device themselves"
+
+
+@each_solution
+def test_a_stored_solution_passes(path):
+    assert not unsolved(read(path))
+
+
+@each_lesson
+def test_no_starter_passes(path):
+    for index, cell in code_cells(path):
+        if "exercise" in tags(cell):
+            assert "✔ passed" not in "".join(texts(cell)[1:]), f"cell {index}: the starter passes"
 
 
 @each_notebook
@@ -120,11 +208,8 @@ def test_a_notebooks_code_is_safe(path):
 
 
 def test_the_readme_lists_every_notebook():
-    readme = HERE / "README.md"
-    assert readme.is_file(), "README.md is missing"
-    text = readme.read_text(encoding="utf-8")
-    missing = [path.name for path in ALL_NOTEBOOKS if path.parent == NOTEBOOKS and path.name not in text]
-    assert not missing
+    text = (HERE / "README.md").read_text(encoding="utf-8")
+    assert not [path.stem for path in LESSONS if path.stem not in text]
 
 
 # ---- the package ----------------------------------------------------------------------------------------------------
@@ -181,6 +266,59 @@ def test_large_libraries_are_known_by_few(name):
     used = {other.split(".")[0] for other in imports(MODULES[name])}
     for library, known_by in KNOWN_BY.items():
         assert library not in used or name.split(".")[0] in known_by, f"{name} imports {library}"
+    if "matplotlib" in used:
+        assert MATPLOTLIB_FILES.search(MODULES[name].as_posix()), f"{name} draws: that is for figures and labs"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("lessons.")])
+def test_no_lesson_knows_another(name):
+    own = name.split(".")[1]
+    others = {other for other in imports_inside(MODULES[name]) if other.startswith("lessons.")}
+    assert not {other for other in others if other.split(".")[1:2] not in ([own], [])}, f"{name} imports {others}"
+    assert not re.search(r"(^|[._])\d", name), "no number begins a module's name"
+
+
+@each_lesson
+def test_a_notebook_imports_from_the_core_and_from_its_own_lesson(path):
+    """And by the tag of a cell a reader knows the file: labs, exercises; plot_ is in figures or in plots."""
+    stem, named = path.stem[3:], {}
+    for index, cell in code_cells(path):
+        for node in ast.walk(ast.parse(TransformerManager().transform_cell(cell.source))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("course_utils.lessons"):
+                assert node.module.split(".")[2] == stem, f"cell {index} imports {node.module}"
+                for alias in node.names:
+                    named[alias.asname or alias.name] = ".".join([*node.module.split(".")[3:], alias.name])
+    for index, cell in code_cells(path):
+        for node in ast.walk(ast.parse(TransformerManager().transform_cell(cell.source))):
+            if isinstance(node, ast.Call) and name_of(node.func).split(".")[0] in named:
+                called = named[name_of(node.func).split(".")[0]] + "." + name_of(node.func).partition(".")[2]
+                last = called.rstrip(".").split(".")[-1]
+                assert not last.startswith("check_") or "exercises." in called or last == "check_machine", f"cell {index}: {called}"
+                assert not last.startswith("plot_") or "figures." in called, f"cell {index}: {called}"
+                assert not last.endswith("_lab") or "labs." in called, f"cell {index}: {called}"
+    package = PACKAGE / "lessons" / stem
+    if package.is_dir():
+        assert path.name in (package / "__init__.py").read_text(encoding="utf-8"), f"{stem}/__init__.py names its notebook"
+
+
+def test_modules_and_functions_are_short(record_property):
+    long_ones, lines = [], {}
+    for name, path in MODULES.items():
+        text = path.read_text(encoding="utf-8")
+        lines[name] = len(text.splitlines())
+        if lines[name] > MOST_LINES and not name.startswith("topics"):
+            long_ones.append(f"{name}: {lines[name]} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not name.startswith("topics"):
+                if (size := node.end_lineno - node.lineno + 1) > MOST_FUNCTION_LINES:
+                    docstring = ast.get_docstring(node, clean=False) or ""
+                    if size - len(docstring.splitlines()) > MOST_FUNCTION_LINES:
+                        long_ones.append(f"{name}.{node.name}: {size} lines")
+    engine = sum(count for name, count in lines.items() if name.startswith("engine"))
+    core = sum(count for name, count in lines.items() if not name.startswith(("lessons", "topics")))
+    record_property("size", f"engine: {engine} lines; core without lessons: {core}; all of it: {sum(lines.values())}")
+    assert not long_ones
+    assert engine <= ENGINE_LINES
 
 
 # ---- source text ----------------------------------------------------------------------------------------------------
@@ -309,7 +447,7 @@ def test_stored_files_are_named_alike_on_every_system():
     assert not [name for name in names if re.search(r'[<>:"|?*\\]|\.$', name)]
 
 
-def test_lint():
-    command = [sys.executable, "-m", "ruff", "check", "--no-cache", "--output-format=concise", "."]
-    result = subprocess.run(command, cwd=HERE, capture_output=True, text=True)
+@pytest.mark.parametrize("command", [["check", "--output-format=concise"], ["format", "--check"]], ids=["check", "format"])
+def test_ruff(command):
+    result = subprocess.run([sys.executable, "-m", "ruff", *command, "--no-cache", "."], cwd=HERE, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
