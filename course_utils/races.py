@@ -161,23 +161,34 @@ class Races:
         size = f"{len(self.methods)} methods, {self.regret.shape[1]} searches each"
         return f"<races: {size}, {self.budgets[-1]:,} epochs>"
 
-    def of(self, method: str) -> np.ndarray:
-        """[race, budget]: the regret of one method."""
-        return self.regret[self._row(method)]
-
-    def lead(self, method: str, over: str = "random", budget: int | None = None) -> Estimate:
-        """Points of regret that ``method`` saves, on average, at a budget: the whole, unless given.
-
-        The interval covers the luck of the search alone. Raises ValueError for a budget at which
-        nobody was asked, or at which a side has no leader yet.
-        """
-        asked = self.budgets[-1] if budget is None else budget
-        column = np.flatnonzero(self.budgets == asked)
+    def of(self, method: str, budget: int | None = None) -> np.ndarray:
+        """[race, budget]: the regret of one method; [race] at one of the ``budgets``."""
+        if method not in self.methods:
+            raise ValueError(f"method: got {method!r}, takes one of {', '.join(self.methods)}")
+        regret = self.regret[self.methods.index(method)]
+        if budget is None:
+            return regret
+        column = np.flatnonzero(self.budgets == budget)
         if not len(column):
-            known = f"takes one of {self.budgets[0]}, {self.budgets[1]}, ... {self.budgets[-1]}"
-            raise ValueError(f"budget: got {budget}, {known}")
-        saved = self.of(over)[:, column] - self.of(method)[:, column]
-        return mean_interval(saved, "points", COVERS)
+            known = f"{self.budgets[0]}, {self.budgets[1]}, ... {self.budgets[-1]}"
+            raise ValueError(f"budget: got {budget}, takes one of {known}")
+        return regret[:, column[0]]
+
+    def lead(
+        self,
+        method: str,
+        over: str = "random",
+        budget: int | None = None,
+        over_budget: int | None = None,
+    ) -> Estimate:
+        """Points of regret that ``method`` saves at a budget, against another method at its own.
+
+        Both have the whole budget unless given; ``over_budget`` is ``budget`` unless given. The
+        interval covers the luck of the search alone.
+        """
+        budget = int(self.budgets[-1]) if budget is None else budget
+        other = self.of(over, budget if over_budget is None else over_budget)
+        return mean_interval(other - self.of(method, budget), "points", COVERS)
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row for each method: regret in points at the end, and what a search costs."""
@@ -191,11 +202,6 @@ class Races:
             "seconds": np.median(self.seconds, 1),
         }
         return pd.DataFrame(columns, index=pd.Index(self.methods, name="method"))
-
-    def _row(self, method: str) -> int:
-        if method not in self.methods:
-            raise ValueError(f"method: got {method!r}, takes one of {', '.join(self.methods)}")
-        return self.methods.index(method)
 
 
 def load_races(path: Path | str | None = None) -> Races:
