@@ -1,10 +1,12 @@
 """Make a web site of the course: what `make site` does.
 
-    python tools/build_site.py [--target build/site]
+    python tools/build_site.py [--target build/site] [--repository https://...]
 
-Every notebook with the outputs that it stores (nothing is run), its solution, its slides, the teacher's page and the
-glossary, with navigation and search, as plain files that any web server, or a browser without one, can show. The
-pages ask for nothing from elsewhere. Warnings of Sphinx, a broken link among them, end it with an error.
+Every notebook with the outputs that it stores (nothing is run), its solution, its slides, the pages
+of docs/ and the glossary, with navigation and search, as plain files that any web server, or a
+browser without one, can show. The pages ask for nothing from elsewhere. Warnings of Sphinx, a
+broken link among them, end it with an error. What has not changed since the last time is not built
+again.
 """
 
 from __future__ import annotations
@@ -13,114 +15,116 @@ import argparse
 import re
 import shutil
 import sys
-import tempfile
+import time
 from pathlib import Path
 
-import nbformat
-from nbformat.v4 import new_markdown_cell
-from sphinx.cmd.build import build_main
+from filelock import FileLock
 
-import build_slides
-from course_utils.classroom.glossary import load_glossary
-from pages import HERE, NOTEBOOKS, describe_figures, link_to_pages, pose_questions, spare_the_reader
+from pages import HERE, NOTEBOOKS
+from site_folder import exchange, fingerprint, is_fresh, manifest, synchronise
+from site_notebook import RECORDINGS
+from site_source import SITE, TOOLS, Files, Source, inputs
 
-SITE = HERE / "docs" / "site"
 TARGET = HERE / "build" / "site"
-LIVE = "In the notebook a lab stands here: move its controls, and it trains real networks."
+CACHE = HERE / "build" / "site-cache"
+# What Sphinx writes for themes that this site does not use.
+UNUSED = (
+    ".buildinfo*",
+    "objects.inv",
+    "_sources",
+    "basic.css",
+    "pygments.css",
+    "mystnb.*.css",
+    "*.png.map",
+)
 
 
-def prepare(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """A notebook for readers: every figure described, questions in words, labs as their picture, set-up folded away."""
-    describe_figures(notebook)
-    pose_questions(notebook)
-    spare_the_reader(notebook)
-    link_to_pages(notebook)
-    cells = []
-    for cell in notebook.cells:
-        tags = cell.metadata.get("tags", [])
-        if "lab" in tags:
-            continue
-        if {"setup", "static-figure"} & set(tags):
-            cell.metadata["tags"] = sorted({*tags, "hide-input"})
-        cells.append(cell)
-        if "static-figure" in tags:
-            cells.append(new_markdown_cell(f":::{{container}} lab-note\n{LIVE}\n:::"))
-    notebook.cells = cells
-    return notebook
+def build(
+    target: Path = TARGET,
+    notebooks: Path = NOTEBOOKS,
+    cache: Path = CACHE,
+    repository: str | None = None,
+    recordings: Path = RECORDINGS,
+) -> Path:
+    """Build the site with its slides; returns its front page.
 
+    target      replaced as a whole at the end, and only if it is empty or a site of ours
+    cache       what an earlier build left, to build only what has changed; may be deleted
+    repository  where the repository can be read, to link what is no part of the site
 
-def lay_out(source: Path, notebooks: Path = NOTEBOOKS) -> list[Path]:
-    """Write everything that Sphinx reads below ``source``, laid out as in the repository, so that links between files
-    hold; returns the course's notebooks, in order."""
-    lessons = sorted(notebooks.glob("*.ipynb"))
-    solutions = sorted(notebooks.glob("solutions/*.ipynb"))
-    answers = {path.name.removesuffix("_solutions.ipynb"): path for path in solutions}
-    for path in lessons + solutions:
-        notebook = prepare(nbformat.read(path, as_version=4))
-        if path in lessons:
-            also = [f"<a href='../slides/{path.stem}.html'>As slides</a>"]
-            also += [f"[Solutions](solutions/{path.stem}_solutions.ipynb)"] * (path.stem in answers)
-            notebook.cells.insert(1, new_markdown_cell(" · ".join(also)))
-        target = source / "notebooks" / path.relative_to(notebooks)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        nbformat.write(notebook, target)
-    for path in (SITE / "conf.py", SITE / "site.css"):
-        shutil.copyfile(path, source / path.name)
-    for path in (HERE / "README.md", HERE / "docs" / "TEACHING.md"):
-        text = path.read_text(encoding="utf-8")
-        copy_what_it_links_to(text, path.parent, source)
-        target = source / ("index.md" if path.name == "README.md" else path.relative_to(HERE))
-        target.parent.mkdir(exist_ok=True)
-        target.write_text(text + tables_of_contents(lessons, solutions) * (path.name == "README.md"),
-                          encoding="utf-8", newline="\n")
-    (source / "glossary.md").write_text(glossary_page(lessons), encoding="utf-8", newline="\n")
-    return lessons
-
-
-def copy_what_it_links_to(text: str, folder: Path, source: Path) -> None:
-    """Files of the repository that a page links to come along: pictures, licences, the word on the data."""
-    for link in re.findall(r"\]\((?!\w+:|#)([^)#]+)", text):
-        path = (folder / link).resolve()
-        target = source / path.relative_to(HERE)
-        if path.is_file() and path.suffix != ".ipynb" and path not in (HERE / "README.md", HERE / "docs" / "TEACHING.md"):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
-
-
-def tables_of_contents(lessons: list[Path], solutions: list[Path]) -> str:
-    """The navigation, at the foot of the front page, where it is not shown."""
-    parts = {"The course": [f"notebooks/{path.stem}" for path in lessons],
-             "Words and teaching": ["glossary", "docs/TEACHING", "docs/CELL_TIMES", "data/README", "LICENSE-text"],
-             "Solutions": [f"notebooks/solutions/{path.stem}" for path in solutions]}
-    return "".join(f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(pages) + "\n```\n"
-                   for caption, pages in parts.items())
-
-
-def glossary_page(lessons: list[Path]) -> str:
-    pages = {path.stem[:2]: f"notebooks/{path.stem}.html" for path in lessons}
-    return ("# Glossary · 词汇表\n\nThe course's terms in English and Chinese, with other names, the field of `Config` "
-            "that carries them, and the notebooks that explain them.\n\n" + load_glossary().to_html(pages) + "\n")
-
-
-def build(target: Path = TARGET, notebooks: Path = NOTEBOOKS) -> Path:
-    """Build the site with its slides; returns its front page. Raises SystemExit when Sphinx finds something wrong."""
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "source"
-        source.mkdir()
-        lessons = lay_out(source, notebooks)
-        shutil.rmtree(target, ignore_errors=True)
-        options = ["-b", "html", "-q", "-W", "--keep-going", "-d", str(Path(folder) / "doctrees")]
-        if build_main([*options, str(source), str(target)]):
-            raise SystemExit("The site was not built: see the warnings above.")
-    build_slides.build(lessons, target / "slides")
+    Raises SystemExit when ``target`` is something else, or when Sphinx finds something wrong.
+    """
+    target = target.resolve()
+    made_from = fingerprint(inputs(notebooks, recordings), repository or "")
+    if is_fresh(target, made_from):
+        return target / "index.html"
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / "lock"):
+        source = Source(notebooks, recordings, repository)
+        html = build_pages(source.gather(), cache, repository)
+        slides = build_decks(source, cache / "slides")
+        exchange({"": html, "slides": slides}, target, made_from, UNUSED)
     return target / "index.html"
+
+
+def build_pages(files: Files, cache: Path, repository: str | None) -> Path:
+    """Let Sphinx write the pages; those that have not changed since the last time are kept.
+
+    Every page shows the titles of all, and may link to any heading: when one of them changes, or
+    the look of the pages, all are written anew.
+    """
+    from sphinx.cmd.build import build_main
+
+    headings = [
+        f"{name}: {heading}"
+        for name, data in sorted(files.items())
+        if name.endswith((".md", ".ipynb"))
+        for heading in re.findall(r'(?m)^\s*"?(#+ .*)$', data.decode())
+    ]
+    look = [*SITE.iterdir(), *TOOLS]
+    room = cache / fingerprint(look, repository or "", *headings)[:16]
+    for other in cache.iterdir():
+        if other.is_dir() and other not in (room, cache / "slides"):
+            shutil.rmtree(other)
+    synchronise(files, room / "source")
+    shutil.rmtree(
+        room / "html" / "figures", ignore_errors=True
+    )  # the next step copies those in use
+    options = ["-b", "html", "-q", "-W", "--keep-going", "-d", str(room / "doctrees")]
+    options += ["-A", f"repository={repository}"] if repository else []
+    if build_main([*options, str(room / "source"), str(room / "html")]):
+        shutil.rmtree(room)  # what was warned of once would not be warned of again
+        raise SystemExit("The site was not built: see the warnings above.")
+    return room / "html"
+
+
+def build_decks(source: Source, folder: Path) -> Path:
+    """The lessons' slides; those of notebooks that are gone, are gone."""
+    import build_slides
+
+    lessons = [path for path in source.titles if path.parent == source.notebooks]
+    decks = build_slides.build(lessons, folder)
+    for path in folder.glob("*.html"):
+        if path not in decks and path.name != "index.html":
+            path.unlink()
+    return folder
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--target", type=Path, default=TARGET, help="folder of the site; what is in it is replaced")
-    page = build(parser.parse_args().target)
-    print(f"The site is built: open {page.relative_to(HERE).as_posix() if page.is_relative_to(HERE) else page}")
+    parser.add_argument("--target", type=Path, default=TARGET, help="folder of the site")
+    parser.add_argument("--repository", help="address at which the repository can be read")
+    given = parser.parse_args()
+    begun, before = time.perf_counter(), manifest(given.target)
+    page = build(given.target, repository=given.repository)
+    unchanged = before is not None and before == manifest(given.target)
+    shown = (
+        page.relative_to(HERE).as_posix() if page.is_relative_to(HERE) else given.target / page.name
+    )
+    print(
+        f"{'Nothing has changed' if unchanged else 'The site is built'}: open {shown}"
+        f" ({time.perf_counter() - begun:.1f} s)"
+    )
     return 0
 
 

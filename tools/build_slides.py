@@ -2,133 +2,208 @@
 
     python tools/build_slides.py [--check] [07 ...]
 
-The decks go to build/slides, need no network, and carry nothing that asks for one. What does not fit on a slide goes
-on to the next; the deck's own script sees to that (docs/deck/deck.js). --check opens every slide in an installed
-Chromium or Chrome at 1280x720 and names what still runs off.
+The decks go to build/slides, need no network, and carry nothing that asks for one. A deck shows
+what a class should look at: questions, figures with their reading, tables, and code only where a
+cell is tagged "show-code". Long text goes to the speaker's notes; what does not fit on a slide goes
+on to the next (docs/deck/deck.js). --check opens every slide in an installed Chromium or Chrome at
+1280x720 and names what still runs off.
 """
 
 from __future__ import annotations
 
 import argparse
 import html
+import json
 import shutil
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
-from nbconvert import SlidesExporter
 from nbformat.v4 import new_markdown_cell
-from pygments.formatters import HtmlFormatter
 
 from pages import (
     HERE,
     NOTEBOOKS,
     describe_figures,
-    link_to_pages,
+    has_picture,
     pose_questions,
     put_formulas_back,
+    read,
     set_formulas_aside,
+    set_title,
     spare_the_reader,
+    tags,
     title,
 )
+from site_folder import fingerprint
+from slide_text import split_notes
+from tables import tidy_tables
 
 DECK = HERE / "docs" / "deck"
 TARGET = HERE / "build" / "slides"
-STYLE = "a11y-high-contrast-light"                         # code colours with a contrast of 7:1 on white
+STYLE = "a11y-high-contrast-light"  # code colours with a contrast of 7:1 on white
+PLUMBING = {"setup", "claim", "exercise"}  # code that no class needs to see
+PICTURED = {"lab", "static-figure"}  # a lab: its picture, and a word
+READING = "**What you should see"  # of a figure, if its author gave it to the speaker's notes
+READING_WORDS = 30  # of it stand below the figure all the same
+SHOW_CODE = "show-code"
+STARTS = ("slide", "subslide")
 LIVE = "<p class='live'>In the notebook this is a lab: move its controls, and it trains.</p>"
 
 
 def prepare(notebook: nbformat.NotebookNode, formulas: list[str]) -> nbformat.NotebookNode:
-    """What a class should see: no plumbing, questions in place of the cells that ask them, labs as their picture; its
-    formulas are set aside in ``formulas``."""
+    """What a class should see: no plumbing, questions in place of the cells that ask them, each
+    alone, labs as their picture, and code only where it is the subject; formulas go to
+    ``formulas``."""
     describe_figures(notebook)
     pose_questions(notebook)
     spare_the_reader(notebook)
-    link_to_pages(notebook)
-    cells, boundary = [], None
+    cells, start = [], None
     for cell in notebook.cells:
-        tags, slide = set(cell.metadata.get("tags", [])), cell.metadata.get("slideshow", {}).get("slide_type", "-")
-        if tags & {"setup", "lab"} or slide == "skip":
-            boundary = boundary or (slide if slide in ("slide", "subslide") else None)
-            continue                                       # but the slide that would begin here begins with the next
-        if cell.cell_type == "code" and tags & {"static-figure", "hide-input"}:
-            cell.metadata["transient"] = {"remove_source": True}
-        if cell.cell_type == "markdown":
-            cell.source = set_formulas_aside(cell.source, formulas)
-        if slide in ("slide", "subslide"):
-            boundary = None
-        elif boundary and slide != "notes":
-            cell.metadata["slideshow"], boundary = {"slide_type": boundary}, None
-        cells.append(cell)
-        if "static-figure" in tags:
-            cells.append(new_markdown_cell(LIVE, metadata={"slideshow": {"slide_type": "-"}}))
+        slide = cell.metadata.get("slideshow", {}).get("slide_type", "-")
+        shown = [] if slide == "skip" else cells_of_a_slide(cell, slide, formulas)
+        if (
+            slide == "notes"
+            and cells
+            and shows_picture(cells[-1])
+            and shown[0].source.startswith(READING)
+        ):
+            seen, _ = split_notes(shown[0].source, READING_WORDS)
+            cells.append(markdown_cell(seen, "fragment"))
+        if not shown:  # the slide that would begin here begins with the next cell
+            start = start or (slide if slide in STARTS else None)
+            continue
+        asks = cell.cell_type == "markdown" and "predict" in tags(cell)
+        if slide == "subslide" and not shown[0].source.startswith("#"):
+            slide = "fragment"  # a figure's reading, say: deck.js sees whether it fits
+        if slide != "notes":
+            slide = slide if slide in STARTS else start or ("subslide" if asks else slide)
+            start = "subslide" if asks else None
+        shown[0].metadata["slideshow"] = {"slide_type": slide}
+        cells += shown
     notebook.cells = cells
     return notebook
 
 
+def cells_of_a_slide(
+    cell: nbformat.NotebookNode, slide: str, formulas: list[str]
+) -> list[nbformat.NotebookNode]:
+    """A cell as a deck has it, with notes as a cell of their own; none if nothing is to be seen."""
+    own = tags(cell)
+    if cell.cell_type == "code" and own & PLUMBING:
+        return []
+    if cell.cell_type == "markdown":
+        source = set_formulas_aside(cell.source, formulas)
+        if slide == "notes":
+            return [markdown_cell(source, slide)]
+        seen, notes = split_notes(source)
+        kinds = [(seen, slide), (notes, "notes")]
+        return [markdown_cell(text, kind) for text, kind in kinds if text.strip()]
+    if SHOW_CODE not in own:
+        cell.metadata["transient"] = {"remove_source": True}
+    if own & PICTURED:
+        cell.metadata["transient"] = {"remove_source": True}
+        cell.outputs = [output for output in cell.outputs if has_picture(output)]
+        return [cell, markdown_cell(LIVE, "-")] if cell.outputs else []
+    if not cell.outputs and SHOW_CODE not in own:
+        return []
+    for output in cell.outputs:
+        if "text/html" in output.get("data", {}):
+            output.data["text/html"] = tidy_tables(output.data["text/html"])
+    return [cell]
+
+
+def shows_picture(cell: nbformat.NotebookNode) -> bool:
+    return any(has_picture(output) for output in cell.get("outputs", []))
+
+
+def markdown_cell(text: str, slide: str) -> nbformat.NotebookNode:
+    return new_markdown_cell(text, metadata={"slideshow": {"slide_type": slide}})
+
+
 def build(paths: list[Path], target: Path = TARGET) -> list[Path]:
-    """Write a deck for each notebook, the files they share and a page that lists them; returns the decks."""
-    reveal = Path(find_spec("sphinx_revealjs").origin).parent / "_static" / "revealjs"
+    """Write a deck for each notebook, the files they share and a page that lists them; returns the
+    decks. A deck whose notebook, and whose making, are as they were is left as it is."""
     assets = target / "assets"
     assets.mkdir(parents=True, exist_ok=True)
-    for source, name in ((reveal / "dist/reveal.js", "reveal.js"), (reveal / "dist/reveal.css", "reveal.css"),
-                         (reveal / "plugin/notes/notes.js", "notes.js"), (reveal / "LICENSE", "reveal-LICENSE.txt"),
-                         (DECK / "deck.css", "deck.css"), (DECK / "deck.js", "deck.js")):
-        shutil.copyfile(source, assets / name)
-    colours = HtmlFormatter(style=STYLE).get_style_defs(".highlight")
-    (assets / "code.css").write_text(colours + "\n", encoding="utf-8", newline="\n")
-    exporter = SlidesExporter(extra_template_basedirs=[str(DECK.parent)], template_name="deck", embed_images=True)
+    copy_assets(assets)
+    record = target / "decks.json"
+    made = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    makers = ("build_slides", "slide_text", "pages", "tables")
+    tools = [*DECK.iterdir(), *(HERE / "tools" / f"{name}.py" for name in makers)]
     decks, entries = [], []
     for path in paths:
-        notebook = nbformat.read(path, as_version=4)
-        name = title(notebook)
-        formulas: list[str] = []
-        text, _ = exporter.from_notebook_node(prepare(notebook, formulas), {"metadata": {"name": name}})
-        decks.append(target / f"{path.stem}.html")
-        decks[-1].write_text(put_formulas_back(text, formulas), encoding="utf-8", newline="\n")
-        entries.append(f"<li><a href='{path.stem}.html'>{html.escape(name)}</a></li>")
-    (target / "index.html").write_text(
-        "<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'><title>Slides</title>"
-        "<link rel='stylesheet' href='assets/deck.css'></head><body class='list'><h1>Slides</h1>\n<ul>\n"
-        + "\n".join(entries) + "\n</ul>\n<p>Arrow keys and space move on, <kbd>o</kbd> shows all slides, <kbd>s</kbd> the "
-        "speaker's notes, <kbd>f</kbd> fills the screen.</p></body></html>\n", encoding="utf-8", newline="\n")
+        notebook = read(path)
+        name = title(path, notebook)
+        deck = target / f"{path.stem}.html"
+        key = fingerprint([path, *tools])
+        if made.get(path.stem) != key or not deck.is_file():
+            deck.write_text(render(notebook, name), encoding="utf-8", newline="\n")
+            made[path.stem] = key
+        decks.append(deck)
+        entries.append(f"<li><a href='{deck.name}'>{html.escape(name)}</a></li>")
+    record.write_text(json.dumps(made, indent=0) + "\n", encoding="utf-8", newline="\n")
+    page = (DECK / "list.html").read_text(encoding="utf-8").replace("ENTRIES", "\n".join(entries))
+    (target / "index.html").write_text(page, encoding="utf-8", newline="\n")
     return decks
 
 
-MEASURE = """() => Reveal.getSlides().map((slide, number) => {
-    const {h, v} = Reveal.getIndices(slide), scale = Reveal.getScale(), problems = [];
-    Reveal.slide(h, v, 99);
-    const page = document.querySelector('.slides').getBoundingClientRect();
-    const edges = {left: page.left, top: page.top, right: page.left + 1280 * scale, bottom: page.top + 720 * scale};
-    for (const part of slide.querySelectorAll('.block, .block *')) {
-        const box = part.getBoundingClientRect();
-        const cut = part.scrollWidth > part.clientWidth + 1 && getComputedStyle(part).overflowX === 'hidden';
-        if (box.width && (box.left < edges.left - 1 || box.right > edges.right + 1 || box.top < edges.top - 1
-                          || box.bottom > edges.bottom + 1 || cut))
-            problems.push(`${part.tagName.toLowerCase()} ${Math.round(box.right - edges.left)} x `
-                          + `${Math.round(box.bottom - edges.top)}: ${part.innerText?.slice(0, 40) ?? 'a picture'}`);
-    }
-    const sizes = [...slide.querySelectorAll('.block')].filter(b => b.innerText?.trim())
-        .map(b => parseFloat(getComputedStyle(b.querySelector('pre') ?? b).fontSize));
-    const zooms = [...slide.querySelectorAll('.figure img')].map(image => image.clientWidth / image.naturalWidth);
-    return {slide: `${h + 1}.${v + 1}`, heading: slide.innerText.slice(0, 40), problems: problems.slice(0, 3),
-            smallest: Math.min(99, ...sizes), zoom: Math.min(9, ...zooms)};
-})"""
+def render(notebook: nbformat.NotebookNode, name: str) -> str:
+    """The HTML of a notebook's deck."""
+    from nbconvert import SlidesExporter
+
+    exporter = SlidesExporter(
+        extra_template_basedirs=[str(DECK.parent)], template_name="deck", embed_images=True
+    )
+    set_title(notebook, name)
+    formulas: list[str] = []
+    resources = {"metadata": {"name": name}}
+    text, _ = exporter.from_notebook_node(prepare(notebook, formulas), resources)
+    return put_formulas_back(text, formulas)
+
+
+def copy_assets(assets: Path) -> None:
+    from pygments.formatters import HtmlFormatter
+
+    reveal = Path(find_spec("sphinx_revealjs").origin).parent / "_static" / "revealjs"
+    for source, name in (
+        (reveal / "dist/reveal.js", "reveal.js"),
+        (reveal / "dist/reveal.css", "reveal.css"),
+        (reveal / "plugin/notes/notes.js", "notes.js"),
+        (reveal / "LICENSE", "reveal-LICENSE.txt"),
+        (DECK / "deck.css", "deck.css"),
+        (DECK / "deck.js", "deck.js"),
+    ):
+        shutil.copyfile(source, assets / name)
+    colours = HtmlFormatter(style=STYLE).get_style_defs(".highlight")
+    (assets / "code.css").write_text(colours + "\n", encoding="utf-8", newline="\n")
 
 
 def measure(page, deck: Path) -> list[dict]:
-    """For each slide of a deck: {slide, heading, problems: what runs off 1280x720, smallest: letters in pixels, zoom: of
-    the smallest figure}."""
+    """For each slide of a deck: {slide, heading, words: of text, problems: what runs off 1280x720,
+    smallest: letters in pixels, zoom: of the smallest figure}."""
     page.set_viewport_size({"width": 1280, "height": 720})
-    page.goto(deck.as_uri())
+    page.goto(deck.resolve().as_uri())
     page.wait_for_function("() => window.Reveal?.isReady()")
-    return page.evaluate(MEASURE)
+    return page.evaluate((HERE / "tools" / "measure_slides.js").read_text(encoding="utf-8"))
+
+
+def summary(deck: Path, slides: list[dict]) -> str:
+    """One line on a deck's length and legibility."""
+    words = max(slide["words"] for slide in slides)
+    letters = min(slide["smallest"] for slide in slides)
+    zoom = min(slide["zoom"] for slide in slides)
+    return (
+        f"{deck.stem}: {len(slides)} slides, at most {words} words on one; letters of "
+        f"{letters:.0f} px or more; figures at {zoom:.2f} times their size or more"
+    )
 
 
 def check(decks: list[Path]) -> int:
-    sys.path.insert(0, str(HERE / "tests"))
-    from browser import browse, find_browser
+    """Print what every deck is like, and what runs off its slides; returns how many slides do."""
+    from headless import browse, find_browser
 
     executable = find_browser()
     if executable is None:
@@ -137,28 +212,30 @@ def check(decks: list[Path]) -> int:
     with browse(executable) as page:
         for deck in decks:
             slides = measure(page, deck)
-            letters = min(slide["smallest"] for slide in slides)
-            print(f"{deck.stem}: {len(slides)} slides, smallest letters {letters:.0f} px, "
-                  f"figures at {min(slide['zoom'] for slide in slides):.2f} times their size or more")
+            print(summary(deck, slides))
             for slide in slides:
                 if slide["problems"]:
                     bad += 1
-                    print(f"  slide {slide['slide']} ({slide['heading']!r}): " + "; ".join(slide["problems"]))
+                    found = "; ".join(slide["problems"])
+                    print(f"  slide {slide['slide']} ({slide['heading']!r}): {found}")
     return bad
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="notebooks whose names begin so; all without")
-    parser.add_argument("--check", action="store_true", help="look in a browser whether everything fits")
+    parser.add_argument("--check", action="store_true", help="look in a browser whether all fits")
     given = parser.parse_args()
     wanted = tuple(given.names) or ("",)
     paths = [path for path in sorted(NOTEBOOKS.glob("*.ipynb")) if path.name.startswith(wanted)]
     if not paths:
         print(f"no notebook begins with {', '.join(given.names)}")
         return 1
+    begun = time.perf_counter()
     decks = build(paths)
-    print(f"{len(decks)} decks: open {(TARGET / 'index.html').relative_to(HERE).as_posix()}")
+    seconds = time.perf_counter() - begun
+    listed = (TARGET / "index.html").relative_to(HERE).as_posix()
+    print(f"{len(decks)} decks: open {listed} ({seconds:.1f} s)")
     return min(1, check(decks)) if given.check else 0
 
 

@@ -71,9 +71,10 @@ def axe_script() -> Path | None:
 def axe_violations(page, script: Path, within: str | None = None) -> list[str]:
     """What axe-core finds on the open page, or within a CSS selector: "rule (impact): where"."""
     page.add_script_tag(path=str(script))
+    options = {"resultTypes": ["violations"], "preload": False}
     found = page.evaluate(
-        "async part => (await axe.run(part ?? document, {resultTypes: ['violations']})).violations",
-        within,
+        "async ([part, options]) => (await axe.run(part ?? document, options)).violations",
+        [within, options],
     )
     return [
         f"{each['id']} ({each['impact']}): {node['html'][:120]}"

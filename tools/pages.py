@@ -1,4 +1,4 @@
-"""What the slides and the site share: a text for every figure, formulas without scripts, questions to guess at."""
+"""What slides and site share: titles, a text for every figure, questions in words, formulas."""
 
 from __future__ import annotations
 
@@ -14,19 +14,67 @@ from nbformat.v4 import new_markdown_cell
 
 HERE = Path(__file__).resolve().parent.parent
 NOTEBOOKS = HERE / "notebooks"
-LONGEST_ALTERNATIVE = 400                                  # characters: a screen reader reads it in one go
+LONGEST_ALTERNATIVE = 400  # characters: a screen reader reads it in one go
 FORMULA = re.compile(r"`[^`]*`|\$\$(.+?)\$\$|\$(?!\s)([^$\n]+?)(?<!\s)\$", re.DOTALL)
+HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
+SOLUTIONS = "_solutions"
 
 
-def title(notebook: nbformat.NotebookNode) -> str:
-    """The notebook's first heading."""
-    return next(heading for cell in notebook.cells if (heading := heading_of(cell)))
+def tags(cell: nbformat.NotebookNode) -> set[str]:
+    return set(cell.metadata.get("tags", []))
 
 
 def heading_of(cell: nbformat.NotebookNode) -> str | None:
     """The last heading that stands in a text cell."""
-    found = re.findall(r"^#+ +(.+)$", cell.source, re.MULTILINE) if cell.cell_type == "markdown" else []
-    return plain(found[-1]) if found else None
+    headings = HEADING.findall(cell.source) if cell.cell_type == "markdown" else []
+    return plain(headings[-1]) if headings else None
+
+
+def first_heading(notebook: nbformat.NotebookNode) -> str:
+    """The notebook's own title, without a number in front. Raises ValueError when there is none."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and (found := HEADING.search(cell.source)):
+            return re.sub(r"^\d+\s*[·:.–-]?\s*", "", plain(found.group(1)))
+    raise ValueError("the notebook has no heading, so no title")
+
+
+def title(path: Path, notebook: nbformat.NotebookNode) -> str:
+    """A lesson's title on the site and on its slides: "05 · Batch size", the number its file's."""
+    number = re.match(r"\d+", path.name)
+    name = first_heading(notebook)
+    return f"{number.group()} · {name}" if number else name
+
+
+def short(title: str) -> str:
+    """A title without what follows a colon, for lists: "07 · MNIST case study"."""
+    return title.partition(":")[0]
+
+
+def titles(folder: Path = NOTEBOOKS) -> dict[Path, str]:
+    """The titles of all lessons and solutions, in order; a solution is named after its lesson."""
+    lessons = {path: title(path, read(path)) for path in sorted(folder.glob("*.ipynb"))}
+    stems = {path.stem: name for path, name in lessons.items()}
+    solutions = {}
+    for path in sorted(folder.glob("solutions/*.ipynb")):
+        lesson = stems.get(path.stem.removesuffix(SOLUTIONS))
+        solutions[path] = f"{short(lesson)}: solutions" if lesson else title(path, read(path))
+    return lessons | solutions
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    """A notebook; raises ValueError, with its name, when it cannot be read."""
+    try:
+        return nbformat.read(path, as_version=4)
+    except (ValueError, AttributeError) as error:  # nbformat's own errors are ValueErrors
+        raise ValueError(f"{path.name} is not a notebook that can be read: {error}") from error
+
+
+def set_title(notebook: nbformat.NotebookNode, name: str) -> None:
+    """Replace the notebook's first heading, in place."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and HEADING.search(cell.source):
+            cell.source = HEADING.sub(lambda _: f"# {name}", cell.source, count=1)
+            return
 
 
 def plain(text: str) -> str:
@@ -45,55 +93,66 @@ def shortened(text: str, most: int = LONGEST_ALTERNATIVE) -> str:
     return text[: end + 1] if end > 0 else text[: text.rfind(" ", 0, most)] + " ..."
 
 
+def has_picture(output: nbformat.NotebookNode) -> bool:
+    return any(mime.startswith("image/") for mime in output.get("data", {}))
+
+
 def alternatives(notebook: nbformat.NotebookNode) -> dict[int, str]:
     """{cell: what its figures show}, for every code cell that stores a picture.
 
-    A lab's picture says it itself. Other figures are told by the text that follows, up to the next section
-    ("What you should see"), after the heading that they stand under.
+    A lab's picture says it itself. Other figures are told by the text that follows, up to the next
+    section ("What you should see"), after the heading that they stand under.
     """
-    found, heading = {}, ""
+    described, heading = {}, ""
     for index, cell in enumerate(notebook.cells):
         heading = heading_of(cell) or heading
-        pictures = [output for output in cell.get("outputs", []) if any(
-            mime.startswith("image/") for mime in output.get("data", {}))]
+        pictures = [output for output in cell.get("outputs", []) if has_picture(output)]
         if not pictures:
             continue
-        own = [plain(part["alt"]) for output in pictures for part in output.metadata.values()
-               if isinstance(part, dict) and part.get("alt")]
-        found[index] = shortened(f"{heading}. " + (" ".join(own) or _explanation(notebook, index)))
-    return found
+        own = [
+            plain(part["alt"])
+            for output in pictures
+            for part in output.metadata.values()
+            if isinstance(part, dict) and part.get("alt")
+        ]
+        text = " ".join(own) or _explanation(notebook, index)
+        described[index] = shortened(f"{heading}. {text}")
+    return described
 
 
 def _explanation(notebook: nbformat.NotebookNode, index: int) -> str:
-    """The first text after a cell that explains it, else the last one before it that announces it."""
+    """The first text after a cell, which explains it, else the last one before it."""
     for cell in notebook.cells[index + 1 :]:
         if cell.cell_type == "markdown":
             if cell.source.startswith("#"):
                 break
             return plain(cell.source)
-    before = [plain(cell.source) for cell in notebook.cells[:index] if cell.cell_type == "markdown" and plain(cell.source)]
-    return before[-1]
+    before = (plain(cell.source) for cell in notebook.cells[:index] if cell.cell_type == "markdown")
+    return next((text for text in reversed([*before]) if text), "A figure without a text.")
 
 
 def describe_figures(notebook: nbformat.NotebookNode) -> None:
-    """Store each figure's text where nbconvert's template and MyST-NB look for it, in place."""
+    """Store each figure's text in its metadata as "alt", in place."""
     for index, text in alternatives(notebook).items():
-        cell = notebook.cells[index]
-        cell.metadata.setdefault("mystnb", {})["image"] = {"alt": text}
-        for output in cell.outputs:
+        for output in notebook.cells[index].outputs:
             for mime in output.get("data", {}):
                 if mime.startswith("image/"):
                     output.metadata.setdefault(mime, {})["alt"] = text
 
 
 def to_mathml(formula: str, display: bool = False) -> str:
-    """A LaTeX formula as MathML, which browsers draw, and screen readers read, without any script."""
+    """A LaTeX formula as MathML, which browsers draw, and screen readers read, without scripts."""
     return convert(formula, display="block" if display else "inline")
 
 
 def set_formulas_aside(markdown: str, kept: list[str]) -> str:
-    """Markdown with a mark for each formula in single or double dollars, which joins ``kept`` as MathML; code stays as
-    it is. Most converters would not leave the formula's tags in one piece: see ``put_formulas_back``."""
+    """Markdown with a mark for each formula in single or double dollars.
+
+    They join ``kept`` as MathML; code stays as it is. Most converters would not leave the formula's
+    tags in one piece: see
+    ``put_formulas_back``.
+    """
+
     def replaced(match: re.Match) -> str:
         block, inline = match.groups()
         if not block and not inline:
@@ -114,37 +173,28 @@ def question(source: str) -> tuple[str, list[str]] | None:
     names: dict[str, ast.expr] = {}
     for node in ast.walk(ast.parse(TransformerManager().transform_cell(source))):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            names[node.targets[0].id] = node.value         # predict(..., places), with places a line above
+            names[node.targets[0].id] = node.value  # predict(..., places), with places a line above
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "predict" and node.args:
             asked, *answers = (names.get(getattr(part, "id", ""), part) for part in node.args)
             try:
-                return (ast.literal_eval(asked),
-                        [str(answer) for answer in ast.literal_eval(answers[0])] if answers else ["a number"])
-            except ValueError:                             # they are computed: the cell is shown as it is
+                given = ast.literal_eval(answers[0]) if answers else ["a number"]
+                return ast.literal_eval(asked), [str(answer) for answer in given]
+            except (ValueError, TypeError):  # they are computed
                 return None
     return None
 
 
 def pose_questions(notebook: nbformat.NotebookNode) -> None:
-    """Turn each ``predict`` cell, whose buttons need a kernel, into its question and answers in words, in place."""
+    """Turn each ``predict`` cell, whose buttons need a kernel, into words, in place."""
     for index, cell in enumerate(notebook.cells):
-        if "predict" in cell.metadata.get("tags", []) and (asked := question(cell.source)):
-            text = f"**Your guess?** {asked[0]}\n\n" + "".join(f"- {answer}\n" for answer in asked[1])
+        if "predict" in tags(cell) and (asked := question(cell.source)):
+            text = f"**Your guess?** {asked[0]}\n\n" + "".join(f"- {one}\n" for one in asked[1])
             notebook.cells[index] = new_markdown_cell(text, metadata=cell.metadata, id=cell.id)
 
 
 def spare_the_reader(notebook: nbformat.NotebookNode) -> None:
-    """Whoever reads a page had no buttons to guess with: drop the reproach from the stored outputs, in place."""
+    """Whoever reads a page had no buttons to guess with: drop the reproach, in place."""
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if output.output_type == "stream":
                 output.text = re.sub(r" *\(You made no guess[^)]*\)", "", output.text)
-
-
-def link_to_pages(notebook: nbformat.NotebookNode) -> None:
-    """In tables that a cell shows, links to notebooks become links to their pages, in place; those in text are MyST's."""
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if "text/html" in output.get("data", {}):
-                output.data["text/html"] = re.sub(r"""(href=["'](?![a-z]+:)[^"'#]*)\.ipynb""", r"\1.html",
-                                                  output.data["text/html"])

@@ -1,13 +1,30 @@
-// Deal the content of each notebook slide on pages of 1280x720. A block (a paragraph, a list, a cell's code, a figure)
-// that does not fit any more goes on to the next page; letters shrink only as far as can be read from the last row.
-const WIDTH = 1200, HEIGHT = 650, GAP = 14, SMALLEST = 18, LARGEST_ZOOM = 2;
-const BESIDE = 90;                     // what a figure leaves for the running heading and one line below it
+// Deal the content of each notebook slide on pages of 1280x720. A block is a heading, a paragraph, a list, a table, a cell's
+// code, printed text or a figure. A figure and the text that reads it share a page; what does not fit, or would make more
+// than sixty words, goes on to the next page. Letters shrink only as far as can be read from the last row.
+"use strict";
+const WIDTH = 1200, HEIGHT = 650, GAP = 14, SMALLEST = 18, WORDS = 60;
+const GOOD_ZOOM = 1.35, LEAST_ZOOM = 1.2, LARGEST_ZOOM = 2.2;      // figures' labels have 13 pixels: 18, 16, 29
+const ENLARGED = [1.45, 1.35, 1.25, 1.15];                          // of a page without a figure
+const NARROWEST = 360;                                             // of a column of text beside a figure
 const BLOCKS = ".jp-RenderedMarkdown > *, .jp-CodeCell .jp-InputArea-editor, .jp-RenderedText, .jp-RenderedImage, " +
     ".jp-RenderedHTML:not(.jp-RenderedMarkdown)";
 
 const make = (tag, name, text = "") => Object.assign(document.createElement(tag), {className: name, textContent: text});
 const room = document.body.appendChild(make("div", "room"));
 const isHeading = block => /^H[1-6]$/.test(block.tagName);
+const isFigure = block => block.matches(".figure");
+const isTable = block => block.matches("table") || Boolean(block.querySelector("table"));
+const isText = block => block.matches(".text") && !isHeading(block) && !isTable(block);
+const isQuestion = block => block.textContent.startsWith("Your guess?");
+// Of text, without tables; a formula is a word.
+function countWords(blocks) {
+    return blocks.filter(block => block.matches(".text, .running") && !isTable(block)).reduce((sum, block) => {
+        const copy = block.cloneNode(true);
+        copy.querySelectorAll("math").forEach(formula => formula.replaceWith(" formula "));
+        return sum + copy.textContent.split(/\s+/).filter(Boolean).length;
+    }, 0);
+}
+const heightOf = blocks => blocks.reduce((sum, block) => sum + block.offsetHeight + GAP, -GAP);
 
 function kind(block) {
     if (block.matches(".jp-InputArea-editor")) return "code";
@@ -15,6 +32,8 @@ function kind(block) {
     if (block.matches(".jp-RenderedImage")) return "figure";
     return "text";
 }
+
+// ---- blocks: of a size that a page can hold -----------------------------------------------------------------------------
 
 // Letters as large as width and height allow, between the style sheet's size and SMALLEST; then lines are
 // wrapped, and set closer.
@@ -28,27 +47,6 @@ function fitLetters(block) {
     if (tooWide()) block.classList.add("wrap");
     if (tooTall()) block.classList.add("tight");
 }
-
-function fitFigure(block) {
-    const image = block.querySelector("img");
-    const zoom = Math.min(1.35, WIDTH / image.naturalWidth, (HEIGHT - BESIDE) / image.naturalHeight);
-    image.style.width = `${Math.round(zoom * image.naturalWidth)}px`;
-}
-
-// A figure alone on its page, or with little else, takes the space that is left.
-function growFigures(page) {
-    const images = [...page.querySelectorAll(".figure img")];
-    if (images.length !== 1) return;
-    const [image] = images;
-    room.append(page);
-    const spare = HEIGHT - heightOf([...page.children].filter(part => !part.matches("aside")));
-    room.removeChild(page);
-    const zoom = Math.min(LARGEST_ZOOM, WIDTH / image.naturalWidth,
-        parseFloat(image.style.width) / image.naturalWidth + Math.max(0, spare) / image.naturalHeight);
-    image.style.width = `${Math.floor(zoom * image.naturalWidth)}px`;
-}
-
-const heightOf = blocks => blocks.reduce((sum, block) => sum + block.offsetHeight + GAP, 0);
 
 // Lists that are longer than a page become several lists.
 function splitList(block) {
@@ -107,68 +105,177 @@ function splitText(block) {
     return [head, ...splitText(block)];
 }
 
-// A question and its answers, a lab's picture and the line that says so, stay on one page.
-const goesWith = (block, next) => next && heightOf([block, next]) - GAP <= HEIGHT
-    && (next.matches(".live") || next.matches("ul") && block.textContent.startsWith("Your guess?"));
+// ---- pages: which blocks stand together, and how ------------------------------------------------------------------------
 
-function deal(section) {
-    const cellOf = new Map();
-    let blocks = [...section.querySelectorAll(BLOCKS)].filter(block => !block.closest("aside.notes"));
-    blocks.forEach(block => cellOf.set(block, block.closest(".fragment")));
-    const notes = [...section.querySelectorAll("aside.notes")].map(aside => aside.innerHTML).join("");
+// How blocks can stand on a page: {zoom, beside}, its figures as large as possible, with the text below or, for a single
+// figure, beside it; null if they do not fit, or if a figure would be smaller than ``least``.
+function layout(blocks, least) {
+    const figures = blocks.filter(isFigure), images = figures.map(figure => figure.querySelector("img"));
+    if (!figures.length) return heightOf(blocks) <= HEIGHT ? {zoom: null} : null;
+    const others = blocks.filter(block => !isFigure(block)), at = blocks.indexOf(figures[0]);
+    const largest = Math.min(LARGEST_ZOOM, ...images.map(image => WIDTH / image.naturalWidth));
+    const natural = images.reduce((sum, image) => sum + image.naturalHeight, 0);
+    const rest = HEIGHT - others.reduce((sum, block) => sum + block.offsetHeight, 0) - GAP * (blocks.length - 1);
+    let best = {zoom: Math.min(largest, rest / natural)};
+    const reading = blocks.slice(at + 1).filter(isText), wide = others.filter(block => !reading.includes(block));
+    if (reading.length && figures.length === 1) {
+        const spare = HEIGHT - wide.reduce((sum, block) => sum + block.offsetHeight + GAP, 0);
+        for (let width = NARROWEST; width <= 560; width += 40) {
+            reading.forEach(block => { block.style.maxWidth = `${width}px`; });
+            const zoom = Math.min(largest, spare / natural, (WIDTH - width - 2 * GAP) / images[0].naturalWidth);
+            if (heightOf(reading) <= spare && zoom > best.zoom * (best.beside ? 1.02 : 0.98)) best = {zoom, beside: width};
+            reading.forEach(block => { block.style.maxWidth = ""; });
+        }
+    }
+    return best.zoom >= Math.min(least, largest) ? best : null;
+}
+
+const fits = (blocks, least = GOOD_ZOOM, words = WORDS) => countWords(blocks) <= words ? layout(blocks, least) : null;
+
+// What stays together: a heading and what follows it, a figure and its reading, a question and its answers, a lab's picture
+// and the line below it.
+function unitAt(blocks, number, words) {
+    const unit = [blocks[number]];
+    const next = () => blocks[number + unit.length];
+    const joins = least => next() && fits([...unit, next()], least, words);
+    while (isHeading(unit.at(-1)) && joins(LEAST_ZOOM)) unit.push(next());
+    if (isFigure(unit.at(-1))) {
+        if (next()?.matches(".live")) unit.push(next());
+        if (next()?.matches(".printed") && joins(GOOD_ZOOM)) unit.push(next());
+        while (next() && isText(next()) && !isQuestion(next()) && joins(LEAST_ZOOM)) unit.push(next());
+    } else if (isQuestion(unit.at(-1)) && next()?.matches("ul")) {
+        unit.push(next());
+    }
+    return unit;
+}
+
+// The blocks of a slide on as many pages as they need; each page says under which heading it stands.
+function paginate(blocks, above) {
+    const pages = [];
+    let heading = above, page = [];
+    const turn = () => { if (page.length) pages.push(page); page = []; };
+    for (let number = 0; number < blocks.length;) {
+        const title = isHeading(blocks[number]) || !heading ? 0 : heading.split(/\s+/).length;
+        const unit = unitAt(blocks, number, WORDS - title);
+        const begins = unit.some(isQuestion) || unit[0].matches("h1, h2");
+        if (page.length && (begins || page.some(isQuestion) || !fits([...page, ...unit]))) turn();
+        if (!page.length && !isHeading(unit[0]) && heading) {
+            const running = room.appendChild(make("p", "running block", heading));
+            if (layout([running, ...unit], 0)) page.push(running); else running.remove();
+        }
+        page.push(...unit);
+        heading = unit.findLast(isHeading)?.textContent ?? heading;
+        number += unit.length;
+    }
+    turn();
+    return {pages, heading};
+}
+
+// Steps in which a page appears: what begins it comes with it, then cell after cell.
+function setSteps(page, cellOf) {
+    const first = cellOf.get(page.find(block => !block.matches(".running")));
+    let step = -1, last = first;
+    for (const block of page) {
+        const cell = cellOf.get(block);
+        if (cell && cell !== first) {
+            if (cell !== last) step += 1;
+            block.classList.add("fragment");
+            block.dataset.fragmentIndex = step;
+        }
+        last = cell;
+    }
+}
+
+function fitsEnlarged(blocks, zoom, height) {
+    room.style.width = `${WIDTH / zoom}px`;
+    const fits = heightOf(blocks) * zoom <= height && blocks.every(block => block.scrollWidth <= WIDTH / zoom
+        && [...block.querySelectorAll("pre, table")].every(part => part.scrollWidth <= WIDTH / zoom - 20));
+    room.style.width = "";
+    return fits;
+}
+
+// Put the blocks in place, the figure as large as there is room, and let few words be large.
+function compose(page) {
+    const made = make("section", "page"), figure = page.find(isFigure);
+    const chosen = layout(page, 0);
+    const inner = made.appendChild(make("div", "inner"));
+    if (!figure) {
+        made.classList.toggle("question", page.some(isQuestion));
+        const enlarged = ENLARGED.find(zoom => fitsEnlarged(page, zoom, HEIGHT - (page.some(isQuestion) ? 100 : 20)));
+        if (enlarged) inner.style.zoom = enlarged;
+    }
+    inner.append(...page);
+    for (const image of chosen ? made.querySelectorAll(".figure img") : []) {
+        image.style.width = `${Math.floor(chosen.zoom * image.naturalWidth)}px`;
+    }
+    if (chosen?.beside) {
+        const pair = make("div", "pair"), text = make("div", "reading");
+        text.style.width = `${chosen.beside}px`;
+        figure.replaceWith(pair);
+        text.append(...page.slice(page.indexOf(figure) + 1).filter(isText));
+        pair.append(figure, text);
+    }
+    return made;
+}
+
+// The pages of one slide of the notebook, with the notes that stand beside its cells.
+function deal(section, title) {
+    const cellOf = new Map(), notesAfter = new Map();
+    let blocks = [], last = null;
+    for (const part of section.querySelectorAll(`${BLOCKS}, aside.notes`)) {
+        if (part.matches("aside.notes")) notesAfter.set(last, (notesAfter.get(last) ?? "") + part.innerHTML);
+        else if (!part.closest("aside.notes")) {
+            blocks.push(last = part);
+            cellOf.set(part, part.closest(".fragment"));
+        }
+    }
     for (const block of blocks) {
         block.classList.add("block", kind(block));
         room.append(block);
         block.querySelectorAll(".anchor-link").forEach(link => link.remove());
-        if (kind(block) === "figure") fitFigure(block); else fitLetters(block);
+        if (!isFigure(block)) fitLetters(block);
     }
-    blocks = blocks.flatMap(block => splitList(block).flatMap(part => splitTable(part)).flatMap(splitText)
-        .map(part => (cellOf.set(part, cellOf.get(block)), part)));
-    blocks = blocks.filter(block => block.offsetHeight > 0);
-
-    const pages = [[]];
-    let heading = null;
-    for (let unit = [], number = 0; number < blocks.length; unit = [], number += 1) {
-        do unit.push(blocks[number]); while (goesWith(blocks[number], blocks[number + 1]) && ++number);
-        const page = pages.at(-1);
-        if (page.length && heightOf([...page, ...unit]) - GAP > HEIGHT) {
-            const along = isHeading(page.at(-1)) && page.length > 1 ? [page.pop()] : [];   // a heading never ends a page
-            const next = [...along, ...unit];
-            if (!isHeading(next[0]) && heading) {
-                const running = room.appendChild(make("p", "running block", heading));
-                if (heightOf([running, ...next]) - GAP <= HEIGHT) next.unshift(running); else running.remove();
-            }
-            pages.push(next);
-        } else {
-            page.push(...unit);
-        }
-        heading = unit.findLast(isHeading)?.textContent ?? heading;
-    }
-    return pages.filter(page => page.length).map((page, number) => {
-        const made = make("section", "page");
-        const first = cellOf.get(page.find(block => !block.matches(".running")));
-        let step = -1, last = first;
-        for (const block of page) {
-            const cell = cellOf.get(block);
-            if (cell && cell !== first) {                  // what begins the page comes with it
-                if (cell !== last) step += 1;
-                block.classList.add("fragment");
-                block.dataset.fragmentIndex = step;
-            }
-            last = cell;
-            made.append(block);
-        }
-        if (notes && number === 0) made.insertAdjacentHTML("beforeend", `<aside class="notes">${notes}</aside>`);
-        growFigures(made);
-        return made;
+    blocks = blocks.flatMap(block => {
+        const parts = splitList(block).flatMap(part => splitTable(part)).flatMap(splitText);
+        parts.forEach(part => cellOf.set(part, cellOf.get(block)));
+        if (notesAfter.has(block)) notesAfter.set(parts.at(-1), notesAfter.get(block));
+        return parts;
+    }).filter(block => block.offsetHeight > 0);
+    const {pages, heading} = paginate(blocks, title);
+    const made = pages.map((page, number) => {
+        setSteps(page, cellOf);
+        const notes = [number === 0 ? null : undefined, ...page].map(block => notesAfter.get(block) ?? "").join("");
+        const shown = compose(page);
+        if (notes) shown.insertAdjacentHTML("beforeend", `<aside class="notes">${notes}</aside>`);
+        return shown;
     });
+    return {made, heading};
 }
+
+// A heading that would end a page stands over what comes next.
+function takeHeadings(section, next) {
+    const blocks = [...section.querySelectorAll(BLOCKS)].filter(block => !block.closest("aside.notes"));
+    while (blocks.length && isHeading(blocks.at(-1))) next.prepend(markdown(blocks.pop()));
+}
+
+const markdown = block => {
+    const cell = make("div", "jp-RenderedMarkdown");
+    cell.append(block);
+    return cell;
+};
 
 async function start() {
     await document.fonts.ready;
     await Promise.all([...document.images].map(image => image.decode()));
     for (const slide of document.querySelectorAll(".slides > section")) {
-        const pages = [...slide.querySelectorAll(":scope > section")].flatMap(deal);
+        let title = null;
+        const sections = [...slide.querySelectorAll(":scope > section")];
+        sections.slice(1).forEach((section, number) => takeHeadings(sections[number], section));
+        const pages = sections.flatMap(section => {
+            const {made, heading} = deal(section, title);
+            title = heading;
+            return made;
+        });
         slide.replaceChildren(...pages);
         if (!pages.length) slide.remove();
     }
