@@ -5,10 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from course_utils import load_mnist, make_mlp
+from course_utils import load_mnist, make_cnn, make_mlp
 from course_utils.diagnostics import (
     Instruments,
     first_nonfinite,
@@ -17,7 +19,7 @@ from course_utils.diagnostics import (
     layer_outputs,
     saturation,
 )
-from course_utils.engine.networks import BatchNorm, Dropout
+from course_utils.diagnostics.layers import read_layer
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +45,16 @@ def train(model, data, steps=6, lr=0.1, **options):
     return instruments
 
 
-# ---- one look -------------------------------------------------------------------------------------------------------
+# ---- one look ------------------------------------------------------------------------------------
 
 
 def test_outputs_are_those_of_the_layers_and_no_hook_stays(data):
     model = network()
     outputs = layer_outputs(model, data.images)
     assert list(outputs) == ["2", "5", "logits"]
-    assert torch.equal(outputs["2"], model[:3](data.images)) and torch.equal(outputs["logits"], model(data.images))
+    assert torch.equal(outputs["2"], model[:3](data.images)) and torch.equal(
+        outputs["logits"], model(data.images)
+    )
     assert not any(layer._forward_hooks for layer in model.modules())
     assert list(layer_outputs(model, data.images, (nn.Linear,))) == ["1", "4", "7", "logits"]
 
@@ -81,7 +85,43 @@ def test_inspection_finds_dead_units_and_keeps_the_mode(data):
     assert np.isnan(table["saturated"]).all()
 
 
-# ---- instruments during training --------------------------------------------------------------------------------------
+def test_the_spread_between_images_is_not_the_spread_between_units(data):
+    """Units that differ, and answer every image alike: one sees a sound layer, the other none."""
+    blind = nn.Sequential(nn.Flatten(), nn.Linear(196, 16), nn.Sigmoid(), nn.Linear(16, 10))
+    blind[1].weight.data.mul_(1e-4)
+    blind[1].bias.data.copy_(torch.linspace(-2, 2, 16))
+    [row] = inspect_layers(blind, data.images, data.labels).to_dict("records")
+    assert row["std"] > 0.2 and row["between_images"] < 1e-4
+    deep = network(depth=8, activation="sigmoid", init="xavier")
+    table = inspect_layers(deep, data.images, data.labels)
+    assert table["between_images"].iloc[-1] < 1e-3 * table["between_images"].iloc[0]
+    assert 0.3 < table["std"].iloc[-1] / table["std"].iloc[0] < 3
+
+
+@settings(max_examples=20)
+@given(scale=st.floats(0.1, 10), shift=st.floats(-3, 3))
+def test_the_spread_between_images_follows_the_scale_and_no_shift(scale, shift):
+    outputs = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
+    model = nn.Sequential(nn.ReLU())
+    plain = read_layer(model, "0", outputs)["between_images"]
+    moved = read_layer(model, "0", scale * outputs + shift * torch.arange(8))["between_images"]
+    assert plain == pytest.approx(outputs.std(0).mean().item())
+    assert moved == pytest.approx(scale * plain, rel=1e-3)
+
+
+def test_one_image_is_too_few_to_see_differences(data):
+    with pytest.raises(ValueError, match="images: got 1, takes two"):
+        inspect_layers(network(), data.images[:1], data.labels[:1])
+    assert saturation(network(activation="tanh"), data.images[:1]) >= 0
+
+
+def test_a_convolutional_network_is_read_too(data):
+    model = make_cnn(width=4)
+    table = inspect_layers(model, data.images[:30], data.labels[:30])
+    assert len(table) == 2 and (table["between_images"] > 0).all()
+
+
+# ---- instruments during training -----------------------------------------------------------------
 
 
 def test_instruments_read_what_a_hand_written_loop_reads(data):
@@ -92,17 +132,26 @@ def test_instruments_read_what_a_hand_written_loop_reads(data):
     old = model[4].weight.detach().clone()
     optimizer.step()
     update = (model[4].weight - old).norm() / old.norm()
-    assert instruments["gradient_norm"]["4"][0] == pytest.approx(model[4].weight.grad.norm().item(), rel=1e-5)
+    assert instruments["gradient_norm"]["4"][0] == pytest.approx(
+        model[4].weight.grad.norm().item(), rel=1e-5
+    )
     assert instruments["update_ratio"]["4"][0] == pytest.approx(math.log10(update.item()), abs=1e-4)
-    assert instruments["weight_norm"]["4"][0] == pytest.approx(model[4].weight.norm().item(), rel=1e-5)
+    assert instruments["weight_norm"]["4"][0] == pytest.approx(
+        model[4].weight.norm().item(), rel=1e-5
+    )
     outputs = model[:3](data.images[:50])
     assert instruments["std"]["2"][0] == pytest.approx(outputs.std().item(), rel=1e-4)
+    assert instruments["between_images"]["2"][0] == pytest.approx(
+        outputs.std(0).mean().item(), rel=1e-4
+    )
     assert instruments["dead"]["2"][0] == pytest.approx((outputs == 0).all(0).float().mean().item())
 
 
-@pytest.mark.parametrize("kinds", [{}, {"dropout": 0.5}, {"normalisation": "batch"}, {"activation": "sigmoid"}])
+@pytest.mark.parametrize(
+    "kinds", [{}, {"dropout": 0.5}, {"normalisation": "batch"}, {"activation": "sigmoid"}]
+)
 def test_instruments_change_nothing(data, kinds):
-    """Not the weights, not the random numbers, not dropout's state, not the statistics of BatchNorm."""
+    """Not the weights, not the random numbers, not dropout's state, not BatchNorm's statistics."""
     ends = []
     for watched in (True, False):
         model = network(**kinds)
@@ -123,11 +172,12 @@ def test_instruments_change_nothing(data, kinds):
 def test_each_module_gets_its_own_mode_back(data):
     model = network(dropout=0.5, normalisation="batch")
     model.train()
-    norm = next(layer for layer in model if isinstance(layer, BatchNorm))
+    norm = next(layer for layer in model if isinstance(layer, nn.BatchNorm1d))
     norm.eval()
     train(model, data, steps=2)
+    inspect_layers(model, data.images[:20], data.labels[:20])
     assert not norm.training and model.training
-    assert next(layer for layer in model if isinstance(layer, Dropout))._drops
+    assert next(layer for layer in model if isinstance(layer, nn.Dropout)).training
 
 
 def test_every_and_keep(data):
@@ -160,7 +210,7 @@ def test_detached_instruments_are_silent_and_unknown_quantities_refused(data):
         instruments["noise"]
 
 
-# ---- where a NaN was born ---------------------------------------------------------------------------------------------
+# ---- where a NaN was born ------------------------------------------------------------------------
 
 
 class Ill(nn.Module):
@@ -176,7 +226,9 @@ class Ill(nn.Module):
         return x * 1
 
 
-@pytest.mark.parametrize(("way", "place"), [("forward", 1), ("forward", 3), ("backward", 1), ("backward", 3)])
+@pytest.mark.parametrize(
+    ("way", "place"), [("forward", 1), ("forward", 3), ("backward", 1), ("backward", 3)]
+)
 def test_the_birthplace_is_found(data, way, place):
     layers = [nn.Flatten(), Ill(None), nn.Linear(196, 16), Ill(None), nn.Linear(16, 10)]
     layers[place] = Ill(way)
@@ -188,7 +240,10 @@ def test_the_birthplace_is_found(data, way, place):
 
 def test_a_healthy_network_has_no_birthplace(data):
     assert first_nonfinite(network(), data.images, data.labels) is None
-    assert first_nonfinite(network(normalisation="layer", activation="gelu"), data.images, data.labels) is None
+    assert (
+        first_nonfinite(network(normalisation="layer", activation="gelu"), data.images, data.labels)
+        is None
+    )
 
 
 def test_a_broken_weight_is_found_where_it_stands(data):
