@@ -3,59 +3,72 @@
 
 PYTHON ?= python3
 VENV ?= $(if $(filter python3 python,$(PYTHON)),.venv,.venv-$(notdir $(PYTHON)))
-# A pip constraints file for the set-up; CI gives tests/constraints.txt, learners get the newest in range.
+# TORCH=cpu takes PyTorch's build for processors, from PyTorch's own index; so does the address of an index.
+TORCH ?=
+# GROUP=core leaves out what only single cells need: Ray, Lightning, TensorBoard, trackers.
+GROUP ?=
+# uv or pip; without it, uv where it is to be had.
+INSTALLER ?=
+# A constraints file for the set-up; CI gives tests/constraints.txt, learners get the newest in range.
 CONSTRAINTS ?=
 # make notebooks ONLY=07: those whose names begin so.
 ONLY ?=
 
 IN_VENV := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
-SET_UP := $(PYTHON) tools/set_up.py --venv $(VENV) $(if $(CONSTRAINTS),--constraints $(CONSTRAINTS))
+SET_UP := $(PYTHON) tools/set_up.py --venv $(VENV) $(if $(TORCH),--torch $(TORCH)) \
+	$(if $(INSTALLER),--installer $(INSTALLER)) $(if $(CONSTRAINTS),--constraints $(CONSTRAINTS))
 
-.PHONY: help setup lab test check notebooks case-study slides site bench bank
+.PHONY: help setup setup-tests lab test test-oldest check notebooks case-study slides site bench bank races
 
 help:
 	@echo make lab          open the course in JupyterLab
 	@echo make test         everything: units, all notebooks, hygiene, browser
+	@echo make test-oldest  the same with the oldest releases, in .venv-oldest
 	@echo make check        the quick part of it: lint, units, hygiene
 	@echo make notebooks    run all notebooks again and store their outputs, or ONLY=07
 	@echo make case-study   run notebook 07 without a screen and print its final table
 	@echo make slides       a deck of slides of every notebook, in build/slides
 	@echo make site         the whole course as a web site, in build/site
 	@echo make bank         train the 3,072 runs of the search bank anew; may be interrupted
+	@echo make races        replay all races between search methods on the bank; may be interrupted
 	@echo make bench        how fast the engine is
 
-# set_up.py writes the stamps; a target that finds its own fresh starts at once.
-$(VENV)/course.stamp: requirements.txt pyproject.toml
-	$(SET_UP)
+# Both return at once where nothing is left to do: set_up.py keeps a stamp.
+setup:
+	@$(SET_UP) $(if $(GROUP),--group $(GROUP))
 
-$(VENV)/tests.stamp: requirements.txt requirements-site.txt requirements-test.txt pyproject.toml $(CONSTRAINTS)
-	$(SET_UP) --tests
+setup-tests:
+	@$(SET_UP) --group tests
 
-setup: $(VENV)/course.stamp
-
-lab: $(VENV)/course.stamp
+lab: setup
 	$(IN_VENV) tools/lab.py
 
-test: $(VENV)/tests.stamp
+test: setup-tests
 	$(IN_VENV) -m pytest
 
-check: $(VENV)/tests.stamp
+test-oldest:
+	$(MAKE) test VENV=.venv-oldest CONSTRAINTS=tests/constraints-oldest.txt
+
+check: setup-tests
 	$(IN_VENV) -m pytest tests -m "not slow" --durations=5
 
-notebooks: $(VENV)/tests.stamp
+notebooks: setup-tests
 	$(IN_VENV) tools/run_notebooks.py $(ONLY)
 
-case-study: $(VENV)/tests.stamp
+case-study: setup-tests
 	$(IN_VENV) tools/case_study.py
 
-slides: $(VENV)/tests.stamp
+slides: setup-tests
 	$(IN_VENV) tools/build_slides.py $(ONLY)
 
-site: $(VENV)/tests.stamp
+site: setup-tests
 	$(IN_VENV) tools/build_site.py
 
-bench: $(VENV)/tests.stamp
+bench: setup-tests
 	$(IN_VENV) tests/benchmarks/bench_engine.py
 
-bank: $(VENV)/course.stamp
+bank: setup
 	$(IN_VENV) tools/build_bank.py
+
+races: setup
+	$(IN_VENV) tools/build_races.py

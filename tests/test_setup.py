@@ -1,12 +1,13 @@
 """The set-up: what make decides to do, what the requirements promise, what the notebook tools store."""
 
+import functools
 import os
 import re
 import shutil
 import subprocess
 import sys
 import threading
-import time
+import urllib.request
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,79 +15,114 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
+import lab
 import run_notebooks
+import set_up
 
 HERE = Path(__file__).resolve().parent.parent
-needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make on this machine")
+needs_make = pytest.mark.skipif(
+    shutil.which("make") is None, reason="there is no make on this machine"
+)
 
 
 # ---- make -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def house(tmp_path):
-    """A folder with what make looks at, all set up a while ago."""
-    for name in ("Makefile", "requirements.txt", "requirements-site.txt", "requirements-test.txt", "pyproject.toml"):
-        shutil.copy(HERE / name, tmp_path)
-        os.utime(tmp_path / name, (1e9, 1e9))
-    for venv in (".venv", ".venv-python3.12"):
-        (tmp_path / venv).mkdir()
-        for stamp in ("course.stamp", "tests.stamp"):
-            (tmp_path / venv / stamp).touch()
-    return tmp_path
-
-
-def plan(house, *arguments):
+def plan(*arguments):
     """What make would do."""
-    environment = {name: value for name, value in os.environ.items()
-                   if name not in ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "CONSTRAINTS", "PYTHON", "VENV", "ONLY")}
-    return subprocess.run(["make", "--no-print-directory", "--dry-run", *arguments], cwd=house, env=environment,
-                          capture_output=True, text=True, check=True).stdout
+    ours = (
+        "MAKEFLAGS",
+        "MAKELEVEL",
+        "MAKEOVERRIDES",
+        "CONSTRAINTS",
+        "PYTHON",
+        "VENV",
+        "ONLY",
+        "TORCH",
+        "GROUP",
+        "INSTALLER",
+    )
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    return subprocess.run(
+        ["make", "--no-print-directory", "--dry-run", *arguments],
+        cwd=HERE,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
 
 
 @needs_make
-@pytest.mark.parametrize("target", ["lab", "test", "check", "notebooks", "case-study", "slides", "site", "bank", "bench"])
-def test_a_second_call_sets_nothing_up(house, target):
-    assert "set_up.py" not in plan(house, target)
+@pytest.mark.parametrize(
+    ("target", "group"),
+    [
+        ("lab", None),
+        ("bank", None),
+        ("test", "tests"),
+        ("check", "tests"),
+        ("notebooks", "tests"),
+        ("case-study", "tests"),
+        ("slides", "tests"),
+        ("site", "tests"),
+        ("bench", "tests"),
+    ],
+)
+def test_everything_is_set_up_first(target, group):
+    first, second = plan(target)
+    assert first.split() == ["python3", "tools/set_up.py", "--venv", ".venv"] + [
+        "--group",
+        group,
+    ] * bool(group)
+    assert second.startswith(".venv/") and "set_up.py" not in second
 
 
 @needs_make
-@pytest.mark.parametrize(("changed", "lab", "test"), [
-    ("requirements.txt", True, True), ("pyproject.toml", True, True), ("requirements-test.txt", False, True),
-    ("requirements-site.txt", False, True),
-])
-def test_a_changed_requirement_sets_up_again(house, changed, lab, test):
-    later = time.time() + 10
-    os.utime(house / changed, (later, later))
-    assert ("set_up.py" in plan(house, "lab")) == lab
-    assert ("--tests" in plan(house, "test")) == test
+def test_another_python_gets_an_environment_of_its_own():
+    first, second = plan("test", "PYTHON=python3.12")
+    assert first.startswith("python3.12 tools/set_up.py --venv .venv-python3.12")
+    assert second.startswith(".venv-python3.12/")
 
 
 @needs_make
-def test_a_fresh_clone_is_set_up_first(house):
-    shutil.rmtree(house / ".venv")
-    first, second = plan(house, "lab").splitlines()
-    assert "set_up.py" in first
-    assert "lab.py" in second
+def test_wishes_are_handed_on():
+    assert plan("lab", "TORCH=cpu", "GROUP=core", "INSTALLER=pip")[0].split()[4:] == [
+        "--torch",
+        "cpu",
+        "--installer",
+        "pip",
+        "--group",
+        "core",
+    ]
+    assert (
+        "--constraints tests/constraints.txt"
+        in plan("test", "CONSTRAINTS=tests/constraints.txt")[0]
+    )
+    assert "run_notebooks.py 07" in plan("notebooks", "ONLY=07")[1]
 
 
 @needs_make
-def test_another_python_gets_an_environment_of_its_own(house):
-    assert plan(house, "test", "PYTHON=python3.12").startswith(".venv-python3.12")
-    shutil.rmtree(house / ".venv-python3.12")
-    assert plan(house, "test", "PYTHON=python3.12").startswith("python3.12 tools/set_up.py --venv .venv-python3.12")
-
-
-@needs_make
-def test_constraints_and_names_are_handed_on(house):
-    shutil.rmtree(house / ".venv")
-    shutil.copy(HERE / "tests" / "constraints.txt", house)
-    assert "--constraints constraints.txt" in plan(house, "test", "CONSTRAINTS=constraints.txt")
-    assert "run_notebooks.py 07" in plan(house, "notebooks", "ONLY=07")
+def test_the_oldest_releases_get_an_environment_of_their_own():
+    commands = [line for line in plan("test-oldest") if not line.startswith("make")]
+    assert (
+        "--venv .venv-oldest --constraints tests/constraints-oldest.txt --group tests"
+        in " ".join(commands[0].split())
+    )
+    assert commands[1].startswith(".venv-oldest/")
 
 
 # ---- requirements ---------------------------------------------------------------------------------------------------
+
+
+CONSTRAINTS = ["tests/constraints.txt", "tests/constraints-oldest.txt"]
+FILES = {
+    "requirements.txt": ("core", "extra"),
+    "requirements-site.txt": ("site",),
+    "requirements-test.txt": ("tests",),
+}
 
 
 def requirements(name):
@@ -95,38 +131,89 @@ def requirements(name):
     return [Requirement(line) for line in lines if line and not line.startswith("-r ")]
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-site.txt", "requirements-test.txt"])
-def test_requirements_are_ranges_that_hold_here_and_for_the_constraints(name):
-    pins = {pin.name.lower(): next(iter(pin.specifier)).version for pin in requirements("tests/constraints.txt")}
+@functools.cache
+def pins(name):
+    return {
+        canonicalize_name(pin.name): next(iter(pin.specifier)).version for pin in requirements(name)
+    }
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_requirement_files_say_what_the_groups_say(name):
+    groups = set_up.requirements()
+    assert tuple(groups) == set_up.GROUPS
+    assert list(map(str, requirements(name))) == [
+        str(Requirement(line)) for group in FILES[name] for line in groups[group]
+    ]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_requirements_are_ranges_that_hold_here_and_for_both_constraints(name):
     for requirement in requirements(name):
+        package = canonicalize_name(requirement.name)
         operators = {each.operator for each in requirement.specifier}
-        assert operators in ({">=", "<"}, {"=="}), f"{requirement.name} needs both bounds"
-        assert pins[requirement.name.lower()] in requirement.specifier
-        assert requirement.specifier.contains(version(requirement.name))
+        assert operators == {">=", "<"}, f"{package} needs both bounds"
+        assert requirement.specifier.contains(version(package))
+        for constraints in CONSTRAINTS:
+            assert pins(constraints)[package] in requirement.specifier
 
 
-def test_constraints_are_exact_and_for_every_system():
-    for pin in requirements("tests/constraints.txt"):
+def test_the_oldest_set_stands_on_the_lower_bounds():
+    """Of what learners install: a bound that no test has seen is a promise that nobody keeps."""
+    for requirement in requirements("requirements.txt"):
+        [lowest] = [each.version for each in requirement.specifier if each.operator == ">="]
+        pinned = pins("tests/constraints-oldest.txt")[canonicalize_name(requirement.name)]
+        assert Version(pinned).release[:2] == (*Version(lowest).release, 0)[:2], requirement.name
+
+
+@pytest.mark.parametrize("name", CONSTRAINTS)
+def test_constraints_are_exact_and_for_every_system(name):
+    for pin in requirements(name):
         assert re.fullmatch(r"==[\w.]+", str(pin.specifier)), pin
-        assert not re.match(r"nvidia|cuda|triton|course", pin.name), f"{pin.name} is not on every system"
+        assert not re.match(r"nvidia|cuda|triton|course", pin.name), (
+            f"{pin.name} is not on every system"
+        )
 
 
 # ---- JupyterLab -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_lab_without_a_browser_prints_a_loopback_address_with_a_token(tmp_path):
-    nbformat.write(new_notebook(), tmp_path / "empty.ipynb")
-    environment = {name: value for name, value in os.environ.items()
-                   if name not in ("DISPLAY", "WAYLAND_DISPLAY", "JUPYTER_TOKEN")}
+@pytest.mark.parametrize(
+    "odd", ["nothing", "a proxy that leads nowhere", "a backend", "a temporary folder"]
+)
+def test_lab_without_a_browser_prints_a_loopback_address_with_a_token(tmp_path, odd):
+    folder = tmp_path / "Kurs für Zoë (2)"
+    folder.mkdir()
+    nbformat.write(new_notebook(), folder / "empty.ipynb")
+    ours = ("DISPLAY", "WAYLAND_DISPLAY", "JUPYTER_TOKEN")
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
     # What webbrowser makes of this is no browser, on any system.
-    environment |= {"BROWSER": "no-such-browser", "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
-                    "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"), "JUPYTER_DATA_DIR": str(tmp_path / "data")}
+    environment |= {
+        "BROWSER": "no-such-browser",
+        "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
+        "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
+        "JUPYTER_DATA_DIR": str(tmp_path / "data"),
+    }
     if sys.platform.startswith("linux"):
         del environment["BROWSER"]
-    server = subprocess.Popen([sys.executable, str(HERE / "tools" / "lab.py"), str(tmp_path / "empty.ipynb")],
-                              env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    patience = threading.Timer(60, server.kill)            # ends the output, and so the loop
+    far = tmp_path / f"vorläufig {'x' * 90}"
+    far.mkdir()
+    environment |= {
+        "nothing": {},
+        "a proxy that leads nowhere": {"http_proxy": "http://127.0.0.1:9"},
+        "a backend": {"MPLBACKEND": "Agg"},
+        "a temporary folder": {"TMPDIR": str(far)},
+    }[odd]
+    server = subprocess.Popen(
+        [sys.executable, str(HERE / "tools" / "lab.py"), str(folder / "empty.ipynb")],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    )
+    patience = threading.Timer(60, server.kill)  # ends the output, and so the loop
     patience.start()
     try:
         address = re.compile(r"http://(\S+?):\d+/lab/tree/empty\.ipynb\?token=[0-9a-f]{48}")
@@ -137,6 +224,21 @@ def test_lab_without_a_browser_prints_a_loopback_address_with_a_token(tmp_path):
         server.communicate(timeout=20)
     assert found
     assert found.group(1) in ("127.0.0.1", "localhost")
+
+
+def test_kernels_inherit_neither_a_backend_nor_a_proxy_for_this_machine():
+    quiet = {"MPLBACKEND": "Agg", "PATH": "x"}
+    lab.prepare(quiet)
+    assert quiet == {"PATH": "x"}  # without a proxy nothing is set
+    for name in ("http_proxy", "HTTPS_PROXY", "all_proxy"):
+        behind = {name: "http://127.0.0.1:9", "NO_PROXY": "campus.example"}
+        lab.prepare(behind)
+        assert behind["no_proxy"] == behind["NO_PROXY"] == "campus.example,localhost,127.0.0.1,::1"
+        with pytest.MonkeyPatch.context() as patch:
+            for key, value in behind.items():
+                patch.setenv(key, value)
+            assert urllib.request.proxy_bypass_environment("127.0.0.1:8888")
+            assert not urllib.request.proxy_bypass_environment("example.org")
 
 
 # ---- notebook tools -------------------------------------------------------------------------------------------------
@@ -155,7 +257,9 @@ def stored(*outputs, **metadata):
 def test_widgets_are_not_stored_but_what_stands_beside_them_is():
     widget = {run_notebooks.WIDGET: {"model_id": "1"}, "text/plain": "IntSlider(value=3)"}
     assert stored(new_output("display_data", widget)) == []
-    [kept] = stored(new_output("execute_result", {**widget, "text/html": "<b>3</b>"}, execution_count=7))
+    [kept] = stored(
+        new_output("execute_result", {**widget, "text/html": "<b>3</b>"}, execution_count=7)
+    )
     assert kept.data == {"text/plain": "IntSlider(value=3)", "text/html": "<b>3</b>"}
     assert kept.execution_count == 2
 
@@ -186,20 +290,32 @@ def test_streams_are_joined_and_passing_metadata_dropped():
 def test_times_go_into_their_table_and_the_notebook_stays_as_it_was(tmp_path, monkeypatch):
     monkeypatch.setattr(run_notebooks, "NOTEBOOKS", tmp_path)
     table = tmp_path / "times.md"
-    table.write_text("# Times\n\n| a | b | c | d |\n|---|---|---|---|\n| **01** | | *all 9 s* | |\n"
-                     "| 01 | [2] | Old | 9 s |\n| **03** | | *all 4 s* | |\n", encoding="utf-8")
+    table.write_text(
+        "# Times\n\n| a | b | c | d |\n|---|---|---|---|\n| **01** | | *all 9 s* | |\n"
+        "| 01 | [2] | Old | 9 s |\n| **03** | | *all 4 s* | |\n",
+        encoding="utf-8",
+    )
     path = tmp_path / "01_a.ipynb"
-    cells = [new_markdown_cell("# A\n## Part | one"), new_code_cell("1"), new_code_cell("import time\ntime.sleep(1.2)")]
+    cells = [
+        new_markdown_cell("# A\n## Part | one"),
+        new_code_cell("1"),
+        new_code_cell("import time\ntime.sleep(1.2)"),
+    ]
     run_notebooks.store(new_notebook(cells=cells), path)
     before = path.read_bytes()
     assert run_notebooks.run(path, times=table) is None and path.read_bytes() == before
     rows = table.read_text(encoding="utf-8").splitlines()
     assert rows[:4] == ["# Times", "", "| a | b | c | d |", "|---|---|---|---|"] and len(rows) == 7
-    assert re.fullmatch(r"\| \*\*01\*\* \| \| \*all \d+ s\* \| \|", rows[4]) and rows[6] == "| **03** | | *all 4 s* | |"
+    assert (
+        re.fullmatch(r"\| \*\*01\*\* \| \| \*all \d+ s\* \| \|", rows[4])
+        and rows[6] == "| **03** | | *all 4 s* | |"
+    )
     assert re.fullmatch(r"\| 01 \| \[2\] \| Part   one \| [1-9] s \|", rows[5])
 
 
-def test_a_notebook_is_run_and_stored_the_same_twice_and_left_alone_when_it_fails(tmp_path, monkeypatch, capsys):
+def test_a_notebook_is_run_and_stored_the_same_twice_and_left_alone_when_it_fails(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(run_notebooks, "NOTEBOOKS", tmp_path)
     path = tmp_path / "a.ipynb"
     cells = [new_code_cell("import os\nprint(os.listdir())"), new_code_cell("1 + 1", id="kept")]
@@ -210,11 +326,14 @@ def test_a_notebook_is_run_and_stored_the_same_twice_and_left_alone_when_it_fail
     assert path.read_bytes() == first
     assert b"\r" not in first
     notebook = nbformat.read(path, as_version=4)
-    assert notebook.cells[0].outputs[0].text == "['a.ipynb']\n"            # it ran in its own folder
+    assert notebook.cells[0].outputs[0].text == "['a.ipynb']\n"  # it ran in its own folder
     assert (notebook.cells[1].id, notebook.cells[1].outputs[0].data["text/plain"]) == ("kept", "2")
 
-    for source, complaint in [("1 / 0", "ZeroDivisionError"), ("print('/' + 'home/ann')", "cell 1: .*/" + "home/ann"),
-                              ("print('x' * 600_000)", "500,000")]:
+    for source, complaint in [
+        ("1 / 0", "ZeroDivisionError"),
+        ("print('/' + 'home/ann')", "cell 1: .*/" + "home/ann"),
+        ("print('x' * 600_000)", "500,000"),
+    ]:
         notebook.cells[1].source = source
         run_notebooks.store(notebook, path)
         before = path.read_bytes()
