@@ -97,8 +97,7 @@ def replay(
     budget = 50 * bank.epochs if budget is None else budget
     if budget < 1:
         raise ValueError(f"budget: got {budget}, takes a whole number of at least 1 epoch")
-    refuse_unknown("fixed", fixed or {}, bank)
-    kept = {name: position(name, value, bank.axes[name]) for name, value in (fixed or {}).items()}
+    kept = _places(fixed or {}, bank)
     # Hyperband deals trials to its brackets by the study's name: the same name, the same search.
     study = make_study(sampler, pruner or optuna.pruners.NopPruner(), name=f"replay {seed}")
     rng, curves, looks, spent = np.random.default_rng([seed, 0]), bank.table(), [], 0
@@ -123,6 +122,11 @@ def refuse_unknown(argument: str, given: Mapping[str, Any], bank: Bank) -> None:
     """Raise ValueError for knobs that the bank does not have."""
     if strange := ", ".join(name for name in given if name not in bank.axes):
         raise ValueError(f"{argument}: got {strange}, the bank's knobs are {', '.join(bank.axes)}")
+
+
+def _places(fixed: Mapping[str, float], bank: Bank) -> dict[str, int]:
+    refuse_unknown("fixed", fixed, bank)
+    return {name: position(name, value, bank.axes[name]) for name, value in fixed.items()}
 
 
 def _suggest(trial: Trial, bank: Bank, kept: Mapping[str, int], idle: int) -> int:

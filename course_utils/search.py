@@ -19,7 +19,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from .engine.config import Config
 from .engine.data import Dataset
-from .engine.training import Run, fit
+from .engine.run import Run
+from .engine.training import fit
 
 Callback = Callable[[optuna.Study, FrozenTrial], object]
 
@@ -89,33 +90,37 @@ def run_study(
             trials -= count
             asked: list[Trial] = []
             try:
-                configs = {}
-                while len(asked) < count and not stopped.is_set():
-                    asked.append(study.ask())
-                    _suggest(asked[-1], suggest, configs, tell)
-                if configs:
-                    _train(configs, dataset, tell, **options)
+                configs = _ask(study, suggest, count, asked, stopped, tell)
+                _train(configs, dataset, tell, **options)
             finally:
                 _fail_unfinished(study, asked)
     return study
 
 
-def _suggest(
-    trial: Trial,
+def _ask(
+    study: optuna.Study,
     suggest: Callable[[Trial], Config],
-    configs: dict[Trial, Config],
+    count: int,
+    asked: list[Trial],
+    stopped: threading.Event,
     tell: Callable[..., None],
-) -> None:
-    """Add the trial's Config to ``configs``, unless ``suggest`` finds it not worth a training."""
-    try:
-        config = suggest(trial)
-    except optuna.TrialPruned:
-        tell(trial, state=TrialState.PRUNED)
-        return
-    if not isinstance(config, Config):
-        raise TypeError(f"suggest: returned a {type(config).__name__}, takes a Config")
-    trial.set_user_attr("config", {name: str(each) for name, each in config.to_dict().items()})
-    configs[trial] = config
+) -> dict[Trial, Config]:
+    """A batch, less the trials that ``suggest`` finds not worth a training; ``asked`` notes each
+    trial as soon as it exists."""
+    configs = {}
+    while len(asked) < count and not stopped.is_set():
+        trial = study.ask()
+        asked.append(trial)
+        try:
+            config = suggest(trial)
+        except optuna.TrialPruned:
+            tell(trial, state=TrialState.PRUNED)
+            continue
+        if not isinstance(config, Config):
+            raise TypeError(f"suggest: returned a {type(config).__name__}, takes a Config")
+        trial.set_user_attr("config", {name: str(each) for name, each in config.to_dict().items()})
+        configs[trial] = config
+    return configs
 
 
 def _train(
@@ -125,6 +130,8 @@ def _train(
     on_epoch: Callable[[Run], object] | None = None,
     **options: Any,
 ) -> None:
+    if not configs:
+        return
     trials, pruned = list(configs), set()
 
     def report(run: Run) -> None:
