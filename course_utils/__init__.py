@@ -6,13 +6,15 @@ The names that most notebooks use stand here; import the rest from where it stan
 from .claims import claim
 from .classroom.predict import predict, review
 from .classroom.progress import progress
+from .cnn import make_cnn
 from .engine.config import Config, sweep
-from .engine.data import Dataset, Split, load_mnist
+from .engine.data import Dataset, Split
 from .engine.history import History
-from .engine.networks import make_cnn, make_mlp
-from .engine.training import Run, epochs, fit, train
+from .engine.networks import make_mlp
+from .engine.run import Run
+from .engine.training import epochs, fit, train
 from .evidence import Estimate, accuracy, difference, mean_interval
-from .mnist import load_mnist_full
+from .mnist import load_mnist, load_mnist_full
 from .protocol import Arm, compare
 
 __all__ = [

@@ -122,8 +122,8 @@ def _plain(value: Any) -> Any:
 
 
 def judge(effect: Estimate, above: float | None, below: float | None) -> str:
-    """*supported* where the whole interval lies on the claimed side of the threshold, *refuted* where
-    it lies on the other, *not settled* where it holds the threshold."""
+    """*supported* where the whole interval lies on the claimed side of the threshold, *refuted*
+    where it lies on the other, *not settled* where it holds the threshold."""
     if above is not None:
         low, high = effect.low - above, effect.high - above
     else:

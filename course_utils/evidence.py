@@ -206,7 +206,7 @@ def _half_width(by_seed: Any, by_image: Any, seeds: Any, images: int) -> Any:
 
 
 def _within_unit(share: Any, half: Any) -> tuple[Any, Any]:
-    """(low, high) of a share: symmetric on the scale of log-odds, and so never below 0 or above 1."""
+    """(low, high) of a share: symmetric in log-odds, and so never below 0 or above 1."""
     slope = share * (1 - share)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         odds = np.log(share / (1 - share))
@@ -263,8 +263,8 @@ def basin(history: History) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
 
 
 def basin_widths(history: History, within: float = 0.02) -> np.ndarray:
-    """[seed]: decades between the smallest and the largest learning rate whose accuracy comes within
-    ``within`` of the seed's best; between two rates, the curve is taken to be straight."""
+    """[seed]: decades between the smallest and the largest learning rate whose accuracy comes
+    within ``within`` of the seed's best; between two rates, the curve is taken to be straight."""
     widths = []
     for runs in history.by("seed").values():
         order = np.argsort([config.learning_rate for config in runs.configs])

@@ -49,7 +49,7 @@ def read_bytes(path: Path, advice: str, most: int = LARGEST_FILE) -> bytes:
             raise ValueError(f"{path.name} is no ordinary file. {advice}")
         if status.st_size > most:
             raise ValueError(
-                f"{path.name} has {status.st_size:,} bytes, more than the {most:,} expected. {advice}"
+                f"{path.name} has {status.st_size:,} bytes, more than {most:,}. {advice}"
             )
         return path.read_bytes()
     except FileNotFoundError:

@@ -83,7 +83,7 @@ class Trial:
     def gain(self, arm: str, over: str | None = None) -> Estimate:
         """Points that an arm gains over another (the first, unless named), paired.
 
-        The interval covers seeds and images, not that other tuning seeds might have chosen otherwise.
+        The interval covers seeds and images, not that other tuning seeds might choose otherwise.
         """
         over = self.first if over is None else over
         gained = difference(self.histories[arm], self.histories[over])
@@ -137,8 +137,8 @@ def compare(
     ``question``  what may differ between the arms because it is what is asked: "epochs" or
                   "updates" of training, or "data"
 
-    Raises ValueError for fewer than two arms, for seeds that would choose and judge, and for budgets
-    or data that differ without being the question.
+    Raises ValueError for fewer than two arms, for seeds that would choose and judge, and for
+    budgets or data that differ without being the question.
     """
     sides = {name: _as_arm(arm, dataset) for name, arm in arms.items()}
     judges, choosers = list(seeds), list(tuning_seeds)
@@ -269,7 +269,7 @@ def widened(name: str, values: Sequence[Any]) -> list[Any]:
 
 
 def log_grid(low: float, high: float, count: int) -> np.ndarray:
-    """``count`` values from ``low`` to ``high`` at equal ratios, the grid of a card's experiment."""
+    """``count`` values from ``low`` to ``high`` at equal ratios: a grid of a card's experiment."""
     values = np.geomspace(low, high, count)
     return np.array(widened("learning_rate", values.tolist()))
 

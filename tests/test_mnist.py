@@ -22,7 +22,8 @@ from torch.nn import functional
 from torchvision.datasets import MNIST
 
 from course_utils import Split, load_mnist, load_mnist_full
-from course_utils.engine.data import MNIST_SAMPLE_SHA256, SPLITS
+from course_utils.engine.data import SPLITS
+from course_utils.mnist import MNIST_SAMPLE_SHA256
 from course_utils.files import DATA_FOLDER
 
 NPZ = DATA_FOLDER / "mnist_sample.npz"

@@ -1,7 +1,7 @@
 """What is stored in notebooks, normalised: it depends on the results and on nothing else.
 
-No times, no widgets' state, no paths, no progress bars; a lab's picture in the place of its sliders;
-what an experiment brought to light is folded where a question stands before it.
+No times, no widgets' state, no paths, no progress bars; a lab's picture in the place of its
+sliders; what an experiment brought to light is folded where a question stands before it.
 """
 
 from __future__ import annotations
@@ -128,8 +128,8 @@ def lasting(text: str) -> str:
 def with_palette(png: str) -> str:
     """The same picture (base64) with a palette, about a third of the size: a plot needs no more.
 
-    Pale greys stay what they are: the colours are dealt by how many pixels have them, not by how far
-    they lie apart. Transparent pictures become white.
+    Pale greys stay what they are: the colours are dealt by how many pixels have them, not by how
+    far they lie apart. Transparent pictures become white.
     """
     picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGBA")
     page = Image.new("RGBA", picture.size, "white")

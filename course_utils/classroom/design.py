@@ -20,8 +20,8 @@ VERDICTS = ("supported", "refuted", "not settled")
 def fair_design(
     trial: Any, verdict: Any, *, above: float = 0.0, arm: str | None = None
 ) -> Iterator[tuple[Any, str]]:
-    """Conditions for a check (see ``check.exercise``) on what ``compare`` returned and the learner's
-    verdict on "the last arm gains more than ``above`` over the first"."""
+    """Conditions for a check (see ``check.exercise``) on what ``compare`` returned, and on the
+    learner's verdict on "the last arm gains more than ``above`` over the first"."""
     yield isinstance(trial, Trial), "`trial` should be what compare(...) returns."
     arm = arm or list(trial.histories)[-1]
     judged = trial.histories[arm].configs

@@ -15,8 +15,11 @@ GLOSSARY = DATA_FOLDER / "glossary.json"
 
 @dataclass(frozen=True)
 class Term:
-    """A word of the course. ``also``: other names; ``field``: the field of Config that it is; ``claims``: the ids of the
-    claims it is the subject of; ``notebooks``: the numbers of those that explain it."""
+    """A word of the course.
+
+    ``also``: other names; ``field``: the field of Config that it is; ``claims``: the ids of the
+    claims it is the subject of; ``notebooks``: the numbers of those that explain it.
+    """
 
     english: str
     chinese: str
@@ -43,7 +46,7 @@ class Glossary(tuple[Term, ...]):
     """Terms in alphabetical order; shows itself as a table in a notebook."""
 
     def find(self, text: str) -> Glossary:
-        """The terms in whose names or definitions ``text`` occurs, in either language: ``find("学习率")``."""
+        """The terms in whose names or definitions ``text`` occurs, in either language."""
         wanted = text.casefold()
         return Glossary(
             term
@@ -61,7 +64,7 @@ class Glossary(tuple[Term, ...]):
         )
 
     def __getitem__(self, key):
-        """``glossary["learning rate"]``: the term of that name. Raises KeyError with those that come near."""
+        """The term of that name. Raises KeyError with those that come near."""
         if not isinstance(key, str):
             return super().__getitem__(key)
         for term in self:
@@ -76,16 +79,21 @@ class Glossary(tuple[Term, ...]):
         """An HTML table; ``pages`` gives the address of a notebook by its number, to link it."""
         rows = "\n".join(_row(term, pages or {}) for term in self)
         return (
-            "<table class='glossary table'>\n<thead><tr><th scope='col'>Term</th><th scope='col' lang='zh'>术语</th>"
-            "<th scope='col'>Meaning · <span lang='zh'>释义</span></th><th scope='col'>Notebook</th></tr></thead>\n"
+            "<table class='glossary table'>\n<thead><tr><th scope='col'>Term</th>"
+            "<th scope='col' lang='zh'>术语</th>"
+            "<th scope='col'>Meaning · <span lang='zh'>释义</span></th>"
+            "<th scope='col'>Notebook</th></tr></thead>\n"
             f"<tbody>\n{rows}\n</tbody></table>"
         )
 
     def _repr_html_(self) -> str:
-        # A box that scrolls, and that the keyboard can reach: a hundred rows would push the lesson off the page.
+        # A box that scrolls, and that the keyboard can reach: a hundred rows would push the lesson
+        # off the page.
+        style = "text-align: left !important; vertical-align: top"
+        box = "max-height: 24em; overflow: auto"
         return (
-            "<style>.glossary th, .glossary td {text-align: left !important; vertical-align: top}</style>"
-            "<div style='max-height: 24em; overflow: auto' tabindex='0' role='region' aria-label='Glossary'>"
+            f"<style>.glossary th, .glossary td {{{style}}}</style>"
+            f"<div style='{box}' tabindex='0' role='region' aria-label='Glossary'>"
             f"{self.to_html()}</div>"
         )
 
@@ -96,7 +104,7 @@ class Glossary(tuple[Term, ...]):
 def _row(term: Term, pages: dict[str, str]) -> str:
     anchor = re.sub(r"\W+", "-", term.english.lower()).strip("-")
     also = f"<br><small>{html.escape(', '.join(term.also))}</small>" if term.also else ""
-    field = f"<br><code>{term.field}</code>" if term.field else ""
+    field = f"<br><code>{html.escape(term.field)}</code>" if term.field else ""
     linked = ", ".join(
         f"<a href='{pages[number]}'>{number}</a>" if number in pages else number
         for number in term.notebooks

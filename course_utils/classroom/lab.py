@@ -217,8 +217,8 @@ class Lab(anywidget.AnyWidget):
         """Train for the present values to the end, here and now, and draw the result."""
         self.begin(self.values)
         with one_thread():
-            for self.result in self.run(self.values):
-                pass
+            for result in self.run(self.values):
+                self.result = result
         self.end()
 
     def end(self, finished: bool = True) -> None:
@@ -226,11 +226,15 @@ class Lab(anywidget.AnyWidget):
         if finished and self.finished is not None:
             self.finished(self.values, self.result)
 
+    def __repr__(self) -> str:
+        return f"Lab: {self.name}. {self.text}"
+
     def _repr_mimebundle_(self, **options: Any) -> Any:
         """The widget; and, for pages without a kernel and for paper, its picture."""
         shown = super()._repr_mimebundle_(**options)
         data, metadata = shown if isinstance(shown, tuple) else (shown, {})
-        data = {**(data or {}), "image/png": base64.b64encode(self.png).decode("ascii")}
+        picture = base64.b64encode(self.png).decode("ascii")
+        data = {**(data or {}), "text/plain": repr(self), "image/png": picture}
         return data, {**metadata, "image/png": {"alt": f"{self.name}. {self.text}"}}
 
     def close(self) -> None:

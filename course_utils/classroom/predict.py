@@ -6,8 +6,8 @@
     guess.compare("AdamW")
 
 It never blocks: whoever runs all cells is asked nothing, and told nothing but the result. Guesses
-are kept in the learner's record, on this machine. With a class, ``class_mode()`` asks for the number
-of raised hands for each answer instead, and draws them beside the result.
+are kept in the learner's record, on this machine. With a class, ``class_mode()`` asks for the
+number of raised hands for each answer instead, and draws them beside the result.
 """
 
 from __future__ import annotations
@@ -224,9 +224,9 @@ def predict(
     """Ask for a guess: ``guess = predict(...)``; after the experiment, ``guess.compare(measured)``.
 
     ``options`` are answers to choose from; ``between=(low, high)`` asks for a number instead, on a
-    slider in steps of ``step``. ``id`` names the question in the learner's record, "NN.word". Raises
-    ValueError unless exactly one of the two is given, options are two or more, and the slider has at
-    least two steps.
+    slider in steps of ``step``. ``id`` names the question in the learner's record, "NN.word".
+    Raises ValueError unless exactly one of the two is given, options are two or more, and the slider
+    has at least two steps.
     """
     id = id or re.sub(r"\W+", "-", question.lower()).strip("-")[:40]
     if (options is None) == (between is None):
@@ -242,7 +242,7 @@ def predict(
 
 
 def review(lesson: str) -> Said:
-    """How the learner's guesses of one lesson ("03") went: how many were right, and which were not."""
+    """How the learner's guesses of one lesson ("03") went: how many were right, which were not."""
     guesses = load(record_path())["guesses"]
     made = [
         each for name, each in guesses.items() if name.startswith(f"{lesson}.") and "right" in each

@@ -13,11 +13,11 @@ from .record import load, notebooks_folder, record_path
 
 
 def exercises(folder: Path | str | None = None) -> dict[str, list[str]]:
-    """{notebook's name: its exercises, "02.1", "02.2" ...}: the cells tagged ``exercise`` that call a
-    check, in order.
+    """{notebook's name: its exercises, "02.1", "02.2" ...}: the cells tagged ``exercise`` that call
+    a check, in order.
 
-    A copy of a notebook ("... -Copy1") brings no exercises of its own. A file that cannot be read as
-    a notebook is left out, and a warning names it.
+    A copy of a notebook ("... -Copy1") brings no exercises of its own. A file that cannot be read
+    as a notebook is left out, and a warning names it.
     """
     found: dict[str, list[str]] = {}
     lessons: dict[str, str] = {}

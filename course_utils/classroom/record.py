@@ -1,7 +1,8 @@
-"""What a learner has done: exercises passed, guesses made, self-tests answered. It stays on this machine.
+"""What a learner has done: exercises passed, guesses made, self-tests answered.
 
-One file, ``progress.json``, beside the notebooks; in the home folder where that one cannot be
-written to. It is written in one step, by one notebook at a time, and a damaged one is set aside.
+It stays on this machine. One file, ``progress.json``, beside the notebooks; in the home folder where
+that one cannot be written to. It is written in one step, by one notebook at a time, and a damaged one
+is set aside.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from ..engine.config import Config
 from ..engine.data import Dataset
 from ..engine.history import CURVES, History
-from ..engine.training import Run, train
+from ..engine.run import Run
+from ..engine.training import train
 from ..evidence import accuracy
 from ..plots import EARLIER, style
 from .controls import Control, slider

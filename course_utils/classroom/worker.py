@@ -18,7 +18,7 @@ REDRAW_SECONDS = 0.07  # between two pictures while training: drawing must not s
 
 
 class Worker:
-    """The thread in which a lab trains and draws: the newest request wins, and none waits in line."""
+    """The thread in which a lab trains and draws: the newest request wins, none waits in line."""
 
     def __init__(self, lab: Lab):
         self.lab, self.paused, self.number = lab, False, 0
@@ -105,7 +105,7 @@ class Worker:
             task()
 
     def _train(self, values: Values, finished: bool) -> None:
-        """One run: every result is offered to the picture, until it ends or something newer is asked."""
+        """One run: each result is offered to the picture, until it ends or something newer is asked."""
         lab, results, changes, draw_at = self.lab, None, None, 0.0
         lab.begin(values)
         results = lab.run(values)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import require
 from ..randomness import Chance
 from .augment import AUGMENTATIONS
 from .config import Config
@@ -48,13 +49,12 @@ def checked_augment(result: Any, images: Tensor) -> Tensor:
     Raises TypeError or ValueError that names ``augment``.
     """
     takes = "takes a function (images, generator) -> as many images of the same shape"
-    if not isinstance(result, Tensor):
-        wrap = "; a torchvision transform is wrapped: lambda images, generator: transform(images)"
-        raise TypeError(f"augment: it returned a {type(result).__name__}, {takes}{wrap}")
-    if (result.shape, result.dtype, result.device) != (images.shape, images.dtype, images.device):
-        got = f"{list(result.shape)} of {result.dtype} on {result.device}"
-        given = f"{list(images.shape)} of {images.dtype} on {images.device}"
-        raise ValueError(f"augment: it made {got} from {given}, {takes}")
+    wrap = "a torchvision transform is wrapped: lambda images, generator: transform(images)"
+    returned = f"augment: it returned a {type(result).__name__}, {takes}; {wrap}"
+    require(isinstance(result, Tensor), returned, TypeError)
+    made, given = ((list(t.shape), t.dtype, t.device) for t in (result, images))
+    told = [f"{shape} of {dtype} on {device}" for shape, dtype, device in (made, given)]
+    require(made == given, f"augment: it made {told[0]} from {told[1]}, {takes}")
     return result
 
 

@@ -7,8 +7,9 @@ import math
 import numbers
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
+from ..errors import require
 from .augment import AUGMENTATIONS
 from .networks import ACTIVATIONS, INITIALISATIONS, NORMALISATIONS
 from .optimizers import OPTIMIZERS, WITH_MOMENTUM
@@ -95,13 +96,12 @@ def sweep(
         counted = isinstance(seeds, numbers.Integral)
         values["seed"] = range(config.seed, config.seed + int(seeds)) if counted else seeds
     for name, listed in values.items():
-        if name not in known:
-            raise ValueError(f"{name}: is no field of Config, which has {', '.join(known)}")
-        if isinstance(listed, str) or not isinstance(listed, Iterable):
-            raise ValueError(f"{name}: got {listed!r}, takes a list of values")
+        require(name in known, f"{name}: is no field of Config, which has {', '.join(known)}")
+        is_list = isinstance(listed, Iterable) and not isinstance(listed, str)
+        require(is_list, f"{name}: got {listed!r}, takes a list of values")
         values[name] = listed = list(listed)
-        if not listed or len(set(map(repr, listed))) < len(listed):
-            raise ValueError(f"{name}: got {listed!r}, takes one value or more, and none twice")
+        distinct = 0 < len(listed) == len(set(map(repr, listed)))
+        require(distinct, f"{name}: got {listed!r}, takes one value or more, and none twice")
     return [
         config.replace(**dict(zip(values, combination, strict=True)))
         for combination in itertools.product(*values.values())
@@ -111,102 +111,77 @@ def sweep(
 # What a field takes ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Number:
-    """A finite number within limits. NumPy's numbers, too, end up as plain ones."""
+class Rule(NamedTuple):
+    """What a field takes, in words and as a test; kept are plain numbers, not NumPy's."""
 
-    least: float = -math.inf
-    above: float = -math.inf
-    below: float = math.inf
-    or_none: bool = False
+    text: str
+    allows: Callable[[Any], bool]
+    plain: Callable[[Any], Any]
 
-    def allows(self, value: Any) -> bool:
-        if value is None:
-            return self.or_none
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            return False
+    def __str__(self) -> str:
+        return self.text
+
+
+def _number(
+    least: float = -math.inf, above: float = -math.inf, below: float = math.inf, none: bool = False
+) -> Rule:
+    def allows(value: Any) -> bool:
+        if value is None or isinstance(value, bool) or not isinstance(value, numbers.Real):
+            return none and value is None
         try:
             number = float(value)
         except OverflowError:
             return False
-        return math.isfinite(number) and self.above < number < self.below and number >= self.least
+        return math.isfinite(number) and above < number < below and number >= least
 
-    def plain(self, value: Any) -> float | None:
-        return None if value is None else float(value)
-
-    def __str__(self) -> str:
-        limits = {"of at least": self.least, "above": self.above, "below": self.below}
-        named = [f"{word} {limit}" for word, limit in limits.items() if math.isfinite(limit)]
-        return f"a finite number {' and '.join(named)}{', or None' if self.or_none else ''}"
+    limits = {"of at least": least, "above": above, "below": below}
+    named = [f"{word} {limit}" for word, limit in limits.items() if math.isfinite(limit)]
+    text = f"a finite number {' and '.join(named)}{', or None' if none else ''}"
+    return Rule(text, allows, lambda value: None if value is None else float(value))
 
 
-@dataclass(frozen=True)
-class _Whole:
-    """A whole number within limits."""
+def _whole(least: int, below: int = 2**63, none: bool = False) -> Rule:
+    def allows(value: Any) -> bool:
+        if value is None or isinstance(value, bool) or not isinstance(value, numbers.Integral):
+            return none and value is None
+        return least <= value < below
 
-    least: int
-    below: int = 2**63
-    or_none: bool = False
-
-    def allows(self, value: Any) -> bool:
-        if value is None:
-            return self.or_none
-        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-        return whole and self.least <= value < self.below
-
-    def plain(self, value: Any) -> int | None:
-        return None if value is None else int(value)
-
-    def __str__(self) -> str:
-        limit = f" and below {self.below}" if self.below < 2**63 else ""
-        return (
-            f"a whole number of at least {self.least}{limit}{', or None' if self.or_none else ''}"
-        )
+    limit = f" and below {below}" if below < 2**63 else ""
+    text = f"a whole number of at least {least}{limit}{', or None' if none else ''}"
+    return Rule(text, allows, lambda value: None if value is None else int(value))
 
 
-@dataclass(frozen=True)
-class _Choice:
-    """One of some names, and where it says so a callable, or None."""
+def _choice(names: Collection[Any], a_callable: bool = False, none: bool = False) -> Rule:
+    def allows(value: Any) -> bool:
+        if value is None or callable(value):
+            return none if value is None else a_callable
+        return isinstance(value, (str, bool)) and value in names
 
-    names: Collection[Any]
-    or_callable: bool = False
-    or_none: bool = False
-
-    def allows(self, value: Any) -> bool:
-        if value is None:
-            return self.or_none
-        if callable(value):
-            return self.or_callable
-        return isinstance(value, (str, bool)) and value in self.names
-
-    def plain(self, value: Any) -> Any:
-        return value
-
-    def __str__(self) -> str:
-        more = [", a callable"] * self.or_callable + [", or None"] * self.or_none
-        return f"one of {', '.join(map(repr, self.names))}{''.join(more)}"
+    more = [", a callable"] * a_callable + [", or None"] * none
+    text = f"one of {', '.join(map(repr, names))}{''.join(more)}"
+    return Rule(text, allows, lambda value: value)
 
 
 RULES = {
-    "learning_rate": _Number(above=0),
-    "batch_size": _Whole(least=1),
-    "epochs": _Whole(least=1),
-    "optimizer": _Choice(OPTIMIZERS),
-    "momentum": _Number(least=0, below=1, or_none=True),
-    "nesterov": _Choice((True, False)),
-    "weight_decay": _Number(least=0),
-    "schedule": _Choice(SCHEDULES, or_callable=True),
-    "warmup": _Number(least=0, below=1),
-    "clip_norm": _Number(above=0, or_none=True),
-    "activation": _Choice(ACTIVATIONS),
-    "init": _Choice(INITIALISATIONS),
-    "width": _Whole(least=1),
-    "depth": _Whole(least=0),
-    "normalisation": _Choice(NORMALISATIONS, or_none=True),
-    "dropout": _Number(least=0, below=1),
-    "label_smoothing": _Number(least=0, below=1),
-    "augment": _Choice(AUGMENTATIONS, or_callable=True, or_none=True),
-    "patience": _Whole(least=1, or_none=True),
+    "learning_rate": _number(above=0),
+    "batch_size": _whole(least=1),
+    "epochs": _whole(least=1),
+    "optimizer": _choice(OPTIMIZERS),
+    "momentum": _number(least=0, below=1, none=True),
+    "nesterov": _choice((True, False)),
+    "weight_decay": _number(least=0),
+    "schedule": _choice(SCHEDULES, a_callable=True),
+    "warmup": _number(least=0, below=1),
+    "clip_norm": _number(above=0, none=True),
+    "activation": _choice(ACTIVATIONS),
+    "init": _choice(INITIALISATIONS),
+    "width": _whole(least=1),
+    "depth": _whole(least=0),
+    "normalisation": _choice(NORMALISATIONS, none=True),
+    "dropout": _number(least=0, below=1),
+    "label_smoothing": _number(least=0, below=1),
+    "augment": _choice(AUGMENTATIONS, a_callable=True, none=True),
+    "patience": _whole(least=1, none=True),
     # torch's generator keeps 32 bits of a seed: a larger one would repeat a smaller one's run.
-    "seed": _Whole(least=0, below=2**32),
+    "seed": _whole(least=0, below=2**32),
 }

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import copy
-import numbers
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from ..files import DATA_FOLDER, read_arrays
+from ..errors import require
 
-MNIST_SAMPLE_SHA256 = "b35c75650ccc9539f7e97f7121d732618222ef33018bfd9573616dd9fa74ea8e"
 SPLITS = ("train", "val", "test")
 
 
@@ -29,37 +25,24 @@ class Split:
 
     def __post_init__(self) -> None:
         for name, dtype in (("images", torch.float32), ("labels", torch.int64)):
-            got = getattr(self, name)
-            if not isinstance(got, Tensor):
-                raise TypeError(
-                    f"{name}: got a {type(got).__name__}, takes a torch tensor of {dtype}"
-                )
-            if got.dtype != dtype:
-                raise TypeError(f"{name}: got a tensor of {got.dtype}, takes one of {dtype}")
+            got, takes = getattr(self, name), f"takes a torch tensor of {dtype}"
+            is_tensor = isinstance(got, Tensor)
+            kind = f"tensor of {got.dtype}" if is_tensor else type(got).__name__
+            good = is_tensor and got.dtype == dtype
+            require(good, f"{name}: got a {kind}, {takes}", TypeError)
         images, labels = self.images, self.labels
-        if images.dim() != 4:
-            shape = "[n, channels, height, width]"
-            raise ValueError(f"images: got the shape {list(images.shape)}, takes {shape}")
-        if labels.dim() != 1:
-            shape = (
-                f"[n], the number of each image's class; {list(labels.shape)} looks like one-hot"
-            )
-            raise ValueError(f"labels: got the shape {list(labels.shape)}, takes {shape}")
-        if len(images) != len(labels):
-            raise ValueError(
-                f"images, labels: got {len(images):,} images and {len(labels):,} labels, "
-                "takes one label for each image"
-            )
-        if images.device != labels.device:
-            raise ValueError(
-                f"images, labels: got them on {images.device} and {labels.device}, takes one device"
-            )
-        if images.is_meta or not len(images):
-            return
-        if not torch.isfinite(images).all():
-            raise ValueError("images: got NaN or infinite pixels, takes finite numbers")
-        if labels.min() < 0:
-            raise ValueError(f"labels: got {int(labels.min())}, takes classes from 0 on")
+        shapes = f"{list(images.shape)}, takes [n, channels, height, width]"
+        require(images.dim() == 4, f"images: got the shape {shapes}")
+        shapes = f"{list(labels.shape)}, takes [n], the number of each image's class, not one-hot"
+        require(labels.dim() == 1, f"labels: got the shape {shapes}")
+        counts = f"{len(images):,} images and {len(labels):,} labels"
+        require(len(images) == len(labels), f"images, labels: got {counts}, takes one for each")
+        places = f"{images.device} and {labels.device}"
+        require(images.device == labels.device, f"images, labels: got {places}, takes one device")
+        if len(images) and not images.is_meta:
+            require(images.isfinite().all(), "images: got NaN or infinite pixels, takes numbers")
+            least = int(labels.min())
+            require(least >= 0, f"labels: got {least}, takes classes from 0 on")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -96,17 +79,15 @@ class Dataset:
     def __post_init__(self) -> None:
         for name in SPLITS if self.tuning is None else (*SPLITS, "tuning"):
             part = getattr(self, name)
-            if not isinstance(part, Split):
-                raise TypeError(f"{name}: got a {type(part).__name__}, takes a Split")
-            if part.images.shape[1:] != self.train.images.shape[1:]:
-                shapes = f"{list(part.images.shape[1:])}, train has {list(self.image_shape)}"
-                raise ValueError(f"{name}: got images shaped {shapes}")
-            if part.images.device != self.train.images.device:
-                raise ValueError(
-                    f"{name}: got images on {part.images.device}, train has them on {self.device}"
-                )
-            if not len(part) and name != "test":
-                raise ValueError(f"{name}: got no image, takes at least one")
+            got = f"{name}: got a {type(part).__name__}, takes a Split"
+            require(isinstance(part, Split), got, TypeError)
+            shape, own = tuple(part.images.shape[1:]), self.image_shape
+            require(shape == own, f"{name}: got images shaped {list(shape)}, train has {list(own)}")
+            device = part.images.device
+            require(
+                device == self.device, f"{name}: got images on {device}, train on {self.device}"
+            )
+            require(len(part) or name == "test", f"{name}: got no image, takes at least one")
 
     def __getitem__(self, split: str) -> Split:
         if split not in SPLITS:
@@ -143,42 +124,3 @@ def best_device() -> torch.device:
     spend more time on being sent there than on being computed.
     """
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def load_mnist(
-    subset: int | None = None,
-    image_size: int = 28,
-    device: torch.device | str | None = None,
-    folder: Path | str = DATA_FOLDER,
-) -> Dataset:
-    """The 5,000 bundled MNIST digits, split 3,000 / 1,000 / 1,000. Works offline.
-
-    ``subset`` keeps that many training images (any multiple of ten is stratified); where it leaves
-    a thousand to spare, the last thousand are ``tuning``. ``image_size`` below 28 averages pixels,
-    which makes small, fast networks.
-
-    Raises FileNotFoundError or ValueError, each saying how to get the file back.
-    """
-    if subset is not None and not (isinstance(subset, numbers.Integral) and 1 <= subset <= 3000):
-        raise ValueError(
-            f"subset: got {subset!r}, takes 1 to 3000 training images, or None for all"
-        )
-    if not isinstance(image_size, numbers.Integral) or image_size not in (28, 14, 7, 4, 2):
-        raise ValueError(f"image_size: got {image_size!r}, takes 28, 14, 7, 4 or 2 pixels")
-    arrays = read_arrays(Path(folder) / "mnist_sample.npz", sha256=MNIST_SAMPLE_SHA256)
-    device = best_device() if device is None else device
-
-    def split(name: str, rows: slice) -> Split:
-        pixels = torch.from_numpy(arrays[f"{name}_images"][rows]).float().div_(255).unsqueeze(1)
-        images = functional.adaptive_avg_pool2d(pixels, int(image_size))
-        labels = torch.from_numpy(arrays[f"{name}_labels"][rows]).long()
-        return Split(images.to(device), labels.to(device))
-
-    everything = slice(None)
-    return Dataset(
-        train=split("train", slice(subset)),
-        val=split("val", everything),
-        test=split("test", everything),
-        name="MNIST sample",
-        tuning=split("train", slice(2000, None)) if subset and subset <= 2000 else None,
-    )

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
+from ..errors import require
 from ..stacking.stack import Weights
 from .config import Config
 
@@ -54,25 +55,17 @@ class History:
     def empty(cls, configs: list[Config], steps: int, val_images: int) -> History:
         """All NaN: ``steps`` is the largest number of updates that any configuration makes."""
         count, epochs = len(configs), max(config.epochs for config in configs)
-        curves = {name: np.full((count, epochs), np.nan, np.float32) for name in CURVES}
+        floats = {name: (count, epochs) for name in CURVES}
+        floats |= {"step_loss": (count, steps), "learning_rate": (count, steps)}
         return cls(
             configs,
-            **curves,
-            step_loss=np.full((count, steps), np.nan, np.float32),
-            learning_rate=np.full((count, steps), np.nan, np.float32),
+            **{name: np.full(shape, np.nan, np.float32) for name, shape in floats.items()},
             diverged=np.zeros(count, bool),
             kept_epoch=np.full(count, -1),
             val_correct=np.zeros((count, val_images), bool),
             seconds=np.zeros(count),
             weights=[None] * count,
         )
-
-    def make_room(self, steps: int) -> None:
-        """For as many updates as this, where there was room for fewer."""
-        more = max(0, steps - self.step_loss.shape[1])
-        for name in ("step_loss", "learning_rate"):
-            wider = np.pad(getattr(self, name), ((0, 0), (0, more)), constant_values=np.nan)
-            setattr(self, name, wider)
 
     def __len__(self) -> int:
         return len(self.configs)
@@ -94,9 +87,8 @@ class History:
             all(_equal(getattr(config, name), value) for name, value in values.items())
             for config in self.configs
         ]
-        if not any(chosen):
-            differ = {name: list(self.by(name)) for name in self.varied()}
-            raise ValueError(f"no run has {values}; the configurations differ in {differ}")
+        differ = {} if any(chosen) else {name: list(self.by(name)) for name in self.varied()}
+        require(any(chosen), f"no run has {values}; the configurations differ in {differ}")
         return self[np.array(chosen)]
 
     def by(self, name: str) -> dict[Any, History]:
@@ -139,9 +131,8 @@ class History:
     def model(self, index: int = 0) -> nn.Module:
         """The trained network of one run: a plain module in evaluation mode, yours to keep."""
         weights = self.weights[index]
-        if weights is None:
-            why = "fit was called with keep_models=False, or was interrupted"
-            raise ValueError(f"run {index} has no weights: {why}")
+        why = "fit was called with keep_models=False, or was interrupted"
+        require(weights is not None, f"run {index} has no weights: {why}")
         return weights.to_module()
 
     def to_dataframe(self) -> pd.DataFrame:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..errors import require
 from ..randomness import Chance
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -48,12 +50,11 @@ class Losses:
         return losses
 
 
-def checked_loss(result: object, labels: Tensor) -> Tensor:
+def checked_loss(result: Any, labels: Tensor) -> Tensor:
     """What a loss returned, if it is one number for each image. Raises TypeError or ValueError."""
     takes = "takes a function (logits, labels) with one number for each image (reduction='none')"
-    if not isinstance(result, Tensor):
-        raise TypeError(f"loss: it returned a {type(result).__name__}, {takes}")
-    if result.shape != labels.shape:
-        got = f"a result shaped {tuple(result.shape)} for {len(labels)} images"
-        raise ValueError(f"loss: got {got}, {takes}")
+    returned = f"loss: it returned a {type(result).__name__}, {takes}"
+    require(isinstance(result, Tensor), returned, TypeError)
+    got = f"a result shaped {tuple(result.shape)} for {len(labels)} images"
+    require(result.shape == labels.shape, f"loss: got {got}, {takes}")
     return result

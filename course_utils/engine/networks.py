@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from ..errors import require
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -57,7 +59,7 @@ def initialise(model: nn.Module, scheme: str) -> nn.Module:
 
     Takes a name in ``INITIALISATIONS``; draws from torch's global generator. Returns the model.
     """
-    _known("init", scheme, INITIALISATIONS)
+    known("init", scheme, INITIALISATIONS)
     for layer in model.modules():
         if isinstance(layer, (nn.Linear, nn.Conv2d)):
             layer.weight.copy_(INITIALISATIONS[scheme](layer.weight))
@@ -81,8 +83,8 @@ def make_mlp(
     Each of ``depth`` hidden layers of ``width`` units is Linear, normalisation (if any),
     activation, Dropout.
     """
-    _known("activation", activation, ACTIVATIONS)
-    _known("normalisation", normalisation, [*NORMALISATIONS, None])
+    known("activation", activation, ACTIVATIONS)
+    known("normalisation", normalisation, [*NORMALISATIONS, None])
     layers: list[nn.Module] = [nn.Flatten()]
     for _ in range(depth):
         layers.append(nn.Linear(inputs, width))
@@ -94,29 +96,6 @@ def make_mlp(
     return initialise(nn.Sequential(*layers), init)
 
 
-def make_cnn(
-    channels: int = 1,
-    width: int = 16,
-    outputs: int = 10,
-    activation: str = "relu",
-    init: str = "he",
-    dropout: float = 0.0,
-) -> nn.Sequential:
-    """A small convolutional network: images [n, channels, height, width] -> logits [n, outputs].
-
-    Two blocks of 3x3 convolution, BatchNorm, activation and pooling (``width`` channels after the
-    first, twice that after the second), then a dense layer. Images of any size.
-    """
-    _known("activation", activation, ACTIVATIONS)
-    layers: list[nn.Module] = []
-    for before, after in ((channels, width), (width, 2 * width)):
-        layers += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after)]
-        layers += [ACTIVATIONS[activation](), nn.MaxPool2d(2)]
-    layers += [nn.AdaptiveAvgPool2d(7), nn.Flatten()]  # 28 x 28 pixels are 7 x 7 by now anyway
-    layers += [nn.Dropout(dropout), nn.Linear(2 * width * 49, outputs)]
-    return initialise(nn.Sequential(*layers), init)
-
-
-def _known(what: str, got: Any, known: Any) -> None:
-    if got not in known:
-        raise ValueError(f"{what}: got {got!r}, takes one of {', '.join(map(str, known))}")
+def known(what: str, got: Any, names: Iterable[Any]) -> None:
+    """Raises ValueError for a name that is none of ``names``."""
+    require(got in names, f"{what}: got {got!r}, takes one of {', '.join(map(str, names))}")

@@ -1,4 +1,4 @@
-"""The optimisers of a stack: torch's own, with a parameter group for each setting, and schedules."""
+"""The optimisers of a stack: torch's own, with a parameter group for each setting."""
 
 from __future__ import annotations
 

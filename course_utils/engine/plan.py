@@ -4,30 +4,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from functools import partial
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.lazy import LazyModuleMixin
 
+from ..errors import require
 from ..randomness import Chance
-from ..stacking.architecture import Way, check, key_of, way_of
-from ..stacking.stack import LayerStack, Single, Stack, settled_copy
+from ..stacking.architecture import Way, check, key_of, most_together, way_of
+from ..stacking.single import settled_copy
+from ..stacking.stack import LayerStack, Stack
 from .config import Config
 from .data import Dataset
 from .losses import Loss, checked_loss
 from .networks import make_mlp
 from .optimizers import make_optimizer, sharing
 from .schedules import rehearse
-
-# A stack larger than the processor's cache is slower than two that fit (see `make bench`), and the
-# images and activations of one update must fit into memory.
-STACK_PARAMETERS = 1_000_000
-STACK_NUMBERS = 2**25
-SMALL = 50_000_000  # products in one update, below which a second thread hardly helps one network
-
 
 Model = Callable[[Config, Dataset], nn.Module]
 Built = tuple[nn.Module, Chance]
@@ -36,16 +29,10 @@ TAKES = "takes a function (config, dataset) -> torch module"
 
 def build_mlp(config: Config, dataset: Dataset) -> nn.Module:
     """The dense network that a Config describes, for this dataset's images and classes."""
-    return make_mlp(
-        dataset.train.images[0].numel(),
-        config.width,
-        config.depth,
-        dataset.classes,
-        config.activation,
-        config.init,
-        config.dropout,
-        config.normalisation,
-    )
+    names = ("width", "depth", "activation", "init", "dropout", "normalisation")
+    settings = {name: getattr(config, name) for name in names}
+    inputs = dataset.train.images[0].numel()
+    return make_mlp(inputs, outputs=dataset.classes, **settings)
 
 
 def build(model: Model, config: Config, dataset: Dataset) -> Built:
@@ -53,8 +40,8 @@ def build(model: Model, config: Config, dataset: Dataset) -> Built:
 
     Raises TypeError that names ``model`` where it is no function, or returns no module.
     """
-    if isinstance(model, nn.Module) or not callable(model):
-        raise TypeError(f"model: got a {type(model).__name__}, {TAKES}")
+    is_function = callable(model) and not isinstance(model, nn.Module)
+    require(is_function, f"model: got a {type(model).__name__}, {TAKES}", TypeError)
     chance = Chance(config.seed, dataset.device, foreign=model is not build_mlp)
     with chance:
         try:
@@ -62,8 +49,8 @@ def build(model: Model, config: Config, dataset: Dataset) -> Built:
         except Exception as error:
             error.add_note(f"This came from model, which {TAKES}.")
             raise
-        if not isinstance(network, nn.Module):
-            raise TypeError(f"model: it returned a {type(network).__name__}, {TAKES}")
+        returned = f"model: it returned a {type(network).__name__}, {TAKES}"
+        require(isinstance(network, nn.Module), returned, TypeError)
         if any(isinstance(part, LazyModuleMixin) for part in network.modules()):
             network = settled_copy(network).to(dataset.device).eval()
             with torch.no_grad():
@@ -92,14 +79,20 @@ def refuse_nonsense(
     ``loss``, ``label_smoothing``, ``model``, ``batch_size`` or ``schedule``. Returns the networks
     that were built for it, by their configuration's place.
     """
-    if not isinstance(dataset, Dataset):
-        raise TypeError(f"dataset: got a {type(dataset).__name__}, takes a Dataset")
+    got = f"dataset: got a {type(dataset).__name__}, takes a Dataset"
+    require(isinstance(dataset, Dataset), got, TypeError)
     classes = dataset.classes if loss is None else 1
-    _refuse_strange_classes(dataset)
+    known = set(dataset.train.labels.unique().tolist())
+    for name in ("val", "test"):
+        strange = sorted(set(dataset[name].labels.unique().tolist()) - known)
+        named = (
+            f"{name}: has images of class {', '.join(map(str, strange))}, of which train has none"
+        )
+        require(not strange, f"{named}: no network could learn it")
     if loss is not None:
-        if any(config.label_smoothing for config in configs):
-            alone = "got a value above 0, takes 0 together with a loss of your own"
-            raise ValueError(f"label_smoothing: {alone}")
+        smoothed = any(config.label_smoothing for config in configs)
+        alone = "got a value above 0, takes 0 together with a loss of your own"
+        require(not smoothed, f"label_smoothing: {alone}")
         few = dataset.train.first(4)
         with Chance(0, dataset.device):
             logits = torch.zeros(len(few), dataset.classes, device=dataset.device)
@@ -120,21 +113,10 @@ def refuse_nonsense(
     return built
 
 
-def _refuse_strange_classes(dataset: Dataset) -> None:
-    known = set(dataset.train.labels.unique().tolist())
-    for name in ("val", "test"):
-        strange = sorted(set(dataset[name].labels.unique().tolist()) - known)
-        if strange:
-            raise ValueError(
-                f"{name}: has images of class {', '.join(map(str, strange))}, of which train has none: "
-                "no network could learn it"
-            )
-
-
 def plan(
     configs: Sequence[Config], dataset: Dataset, model: Model, built: dict[int, Built]
 ) -> Iterator[tuple[list[int], Stack]]:
-    """(indices, stack) of what is trained together, one after another, each built when it is due."""
+    """(indices, stack) of what is trained together, each built when it is due."""
     groups: dict[tuple, list[int]] = defaultdict(list)
     for index, config in enumerate(configs):
         groups[_shape(config)].append(index)
@@ -152,31 +134,9 @@ def plan(
         for key, members in alike.items():
             # Rows with equal settings side by side can share an optimiser.
             members.sort(key=lambda member: sharing(configs[member[0]], member[0]))
-            most = _most(ways[key], members[0][1], configs[members[0][0]], dataset)
+            first, size = members[0][1], _batch_sizes(configs[members[0][0]], dataset)[0]
+            most = most_together(ways[key], first, size, dataset.train.images[0].numel())
             for part in np.array_split(np.arange(len(members)), -(-len(members) // most)):
                 chosen = [members[place] for place in part]
                 networks, chances = [each[1] for each in chosen], [each[2] for each in chosen]
                 yield [each[0] for each in chosen], ways[key](networks, chances, dataset.device)
-
-
-def _most(way: Way, network: nn.Module, config: Config, dataset: Dataset) -> int:
-    """How many such networks a stack may hold."""
-    if isinstance(way, partial) and way.func is Single:
-        return 1
-    parameters = list(network.parameters())
-    units = sum(len(each) for each in parameters if each.dim() > 1)
-    numbers = min(config.batch_size, len(dataset.train)) * (dataset.train.images[0].numel() + units)
-    size = max(1, sum(each.numel() for each in parameters))
-    return max(1, min(STACK_PARAMETERS // size, STACK_NUMBERS // numbers))
-
-
-def several_threads(stack: Stack, batch_size: int) -> bool:
-    """Whether a stack is work for more than one thread.
-
-    A stack's results don't depend on the number of threads, to the last bit; those of a single
-    network do, which is therefore trained in one unless it is large.
-    """
-    if len(stack) > 1:
-        return True
-    convolves = any(isinstance(each, _ConvNd) for each in stack.template.modules())
-    return convolves or 6 * stack.rows.numel() * batch_size > SMALL

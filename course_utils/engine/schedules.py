@@ -8,6 +8,8 @@ from collections.abc import Callable
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from ..errors import require
+
 WITH_OWN_START = ("plateau", "warmup_stable_decay")  # these take no warm-up besides
 
 
@@ -18,11 +20,6 @@ def _peaks(optimizer: Optimizer, share: float = 1.0) -> list[float]:
 
 def _constant(optimizer: Optimizer, steps: int) -> LRScheduler:
     return lr_scheduler.ConstantLR(optimizer, factor=1, total_iters=0)
-
-
-def _multistep(optimizer: Optimizer, steps: int) -> LRScheduler:
-    milestones = [max(1, steps // 2), max(1, steps * 3 // 4)]
-    return lr_scheduler.MultiStepLR(optimizer, milestones, gamma=0.1)
 
 
 def _warm_restarts(optimizer: Optimizer, steps: int) -> LRScheduler:
@@ -63,7 +60,9 @@ def _warmup_stable_decay(optimizer: Optimizer, steps: int) -> LRScheduler:
 SCHEDULES: dict[str, Callable[[Optimizer, int], LRScheduler]] = {
     "constant": _constant,
     "step": lambda optimizer, steps: lr_scheduler.StepLR(optimizer, math.ceil(steps / 3)),
-    "multistep": _multistep,
+    "multistep": lambda optimizer, steps: lr_scheduler.MultiStepLR(
+        optimizer, [max(1, steps // 2), max(1, steps * 3 // 4)]
+    ),
     "exponential": lambda optimizer, steps: lr_scheduler.ExponentialLR(
         optimizer, 0.01 ** (1 / steps)
     ),
@@ -108,15 +107,15 @@ def _checked(schedule: Callable[[Optimizer], LRScheduler], optimizer: Optimizer)
     made = schedule(optimizer)
     after = [(group.get("momentum"), group.get("betas")) for group in optimizer.param_groups]
     takes = "takes a callable that returns a torch.optim.lr_scheduler of the optimizer it is given"
-    if not isinstance(made, LRScheduler):
-        raise TypeError(f"schedule: the callable returned {made!r}, {takes}")
-    if made.optimizer is not optimizer:
-        raise ValueError(f"schedule: the callable returned one of another optimizer, {takes}")
-    if isinstance(made, ReduceLROnPlateau) and made.mode != "min":
-        raise ValueError('schedule: got mode="max", takes "min": it is given the validation loss')
-    if before != after:
-        kind = type(made).__name__
-        raise ValueError(f"schedule: {kind} changes the momentum, too; takes cycle_momentum=False")
+    require(isinstance(made, LRScheduler), f"schedule: it returned {made!r}, {takes}", TypeError)
+    require(made.optimizer is optimizer, f"schedule: it returned another optimizer's, {takes}")
+    listens = isinstance(made, ReduceLROnPlateau)
+    require(
+        not listens or made.mode == "min",
+        'schedule: got mode="max", takes "min": it is told the loss',
+    )
+    moved = f"schedule: {type(made).__name__} changes the momentum, too; takes cycle_momentum=False"
+    require(before == after, moved)
     return made
 
 
@@ -131,7 +130,7 @@ def rehearse(
     made = _checked(schedule, optimizer)
     for step in range(0 if isinstance(made, ReduceLROnPlateau) else steps):
         rate = float(optimizer.param_groups[0]["lr"])
-        if not (math.isfinite(rate) and rate >= 0):
-            raise ValueError(f"schedule: got a rate of {rate} at step {step}, takes 0 or more")
+        sensible = math.isfinite(rate) and rate >= 0
+        require(sensible, f"schedule: got a rate of {rate} at step {step}, takes 0 or more")
         optimizer.step()
         made.step()

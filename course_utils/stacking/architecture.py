@@ -17,10 +17,16 @@ from torch.nn.modules.conv import _ConvNd
 
 from ..randomness import Chance
 from .layers import TWINS, layers_of
-from .stack import LayerStack, MappedStack, Single, Stack, settled_copy
+from .single import Single, settled_copy
+from .stack import LayerStack, MappedStack, Stack
 
 Way = Callable[[list[nn.Module], list[Chance], torch.device], Stack]
 FEW = 4  # images that a trial takes
+# A stack larger than the processor's cache is slower than two that fit (see `make bench`), and the
+# images and activations of one update must fit into memory.
+STACK_PARAMETERS = 1_000_000
+STACK_NUMBERS = 2**25
+SMALL = 50_000_000  # products in one update, below which a second thread hardly helps one network
 PLAIN = (bool, int, float, complex, str, bytes, type(None), type, torch.dtype, torch.device)
 HANDLED = ("_parameters", "_buffers", "_modules", "training")  # among a module's attributes
 
@@ -28,9 +34,9 @@ HANDLED = ("_parameters", "_buffers", "_modules", "training")  # among a module'
 def check(network: nn.Module, images: Tensor, sizes: tuple[int, ...], classes: int) -> None:
     """Refuse, before any training, a network that could not be trained.
 
-    ``sizes`` are those of the batches of ``images`` that it will meet, ``classes`` the fewest logits
-    that it must have. Raises TypeError or ValueError that names ``model`` or ``batch_size``; what the network itself
-    raises is shown as it is, with a note.
+    ``sizes`` are those of the batches of ``images`` that it will meet, ``classes`` the fewest
+    logits that it must have. Raises TypeError or ValueError that names ``model`` or ``batch_size``;
+    what the network itself raises is shown as it is, with a note.
     """
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise ValueError("model: nothing in the network can be trained: all of it is frozen")
@@ -40,8 +46,8 @@ def check(network: nn.Module, images: Tensor, sizes: tuple[int, ...], classes: i
             raise TypeError(f"model: {has}, takes torch.float32, which the images are of")
     if 1 in sizes and any(isinstance(part, _BatchNorm) for part in network.modules()):
         raise ValueError(
-            "batch_size: leaves a batch of one image, which BatchNorm cannot normalise; takes a size "
-            f"above 1 that leaves no remainder of 1 from {len(images):,} images"
+            "batch_size: leaves a batch of one image, which BatchNorm cannot normalise; takes a "
+            f"size above 1 that leaves no remainder of 1 from {len(images):,} images"
         )
     for size in sizes:
         logits, _ = _alone(network, images[:size], training=True)
@@ -142,8 +148,8 @@ def _attributes(network: nn.Module, contents: bool) -> list:
 
 
 def _plain(value: Any) -> Hashable:
-    """Something that is equal for equal settings; objects whose inside nobody knows equal no other."""
-    if isinstance(value, PLAIN) or isinstance(value, (FunctionType, BuiltinFunctionType)):
+    """Equal for equal settings; an object whose inside nobody knows equals no other."""
+    if isinstance(value, (*PLAIN, FunctionType, BuiltinFunctionType)):
         return type(value), value
     if isinstance(value, (tuple, list)):
         return type(value), tuple(map(_plain, value))
@@ -184,7 +190,7 @@ def _unused(network: nn.Module, images: Tensor) -> list[str]:
 
 
 def _can_be_mapped(network: nn.Module, images: Tensor, unused: list[str]) -> bool:
-    """Whether ``vmap`` gives two networks the answers, gradients and buffers that each gets alone."""
+    """Whether ``vmap`` gives two networks the answers, gradients and buffers they get alone."""
     other = settled_copy(network)
     with torch.no_grad():
         for parameter in other.parameters():
@@ -214,3 +220,25 @@ def _can_be_mapped(network: nn.Module, images: Tensor, unused: list[str]) -> boo
     except Exception:  # whatever stops vmap, the network itself has just shown that it works alone
         return False
     return True
+
+
+def most_together(way: Way, network: nn.Module, batch_size: int, pixels: int) -> int:
+    """How many such networks a stack may hold."""
+    if isinstance(way, partial) and way.func is Single:
+        return 1
+    parameters = list(network.parameters())
+    units = sum(len(each) for each in parameters if each.dim() > 1)
+    size = max(1, sum(each.numel() for each in parameters))
+    return max(1, min(STACK_PARAMETERS // size, STACK_NUMBERS // (batch_size * (pixels + units))))
+
+
+def several_threads(stack: Stack, batch_size: int) -> bool:
+    """Whether a stack is work for more than one thread.
+
+    A stack's results don't depend on the number of threads, to the last bit; those of a single
+    network do, which is therefore trained in one unless it is large.
+    """
+    if len(stack) > 1:
+        return True
+    convolves = any(isinstance(each, _ConvNd) for each in stack.template.modules())
+    return convolves or 6 * stack.rows.numel() * batch_size > SMALL

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.nn.utils import clip_grad_norm_, parameters_to_vector
+from torch.nn.utils import parameters_to_vector
 
 from ..randomness import Chance
 from .layers import TWINS, Dropout, layers_of
@@ -208,7 +208,7 @@ def _dropouts(network: nn.Module) -> list[nn.Dropout]:
 
 
 class MappedStack(RowStack):
-    """Any module that depends on nothing but its tensors and the images, for all networks at once."""
+    """Any module that depends on its tensors and the images alone, for all networks at once."""
 
     def __init__(
         self,
@@ -229,72 +229,3 @@ class MappedStack(RowStack):
 
         batches = images[0] if shared else images
         return vmap(one, in_dims=(0, 0, None if shared else 0))(self.views, self.others, batches)
-
-
-class Single(Stack):
-    """One network as it is: an ordinary module with its ordinary gradients."""
-
-    def __init__(
-        self,
-        networks: list[nn.Module],
-        chances: list[Chance],
-        device: torch.device,
-        disturbed: bool = False,
-    ):
-        super().__init__(networks, chances, device)
-        self.module = self.template = copy.deepcopy(self.template).to(device)
-        self.disturbed = disturbed  # whether even an evaluation changes its state
-
-    def slice_size(self, images: int) -> int:
-        """All at once where the answers may depend on what came before."""
-        return 2**63 - 1 if self.disturbed else super().slice_size(images)
-
-    @property
-    def rows(self) -> Tensor:
-        return parameters_to_vector(self._trained()).detach().unsqueeze(0)
-
-    @property
-    def gradients(self) -> Tensor:
-        parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._trained()]
-        return parameters_to_vector(parts).unsqueeze(0)
-
-    def _trained(self) -> list[nn.Parameter]:
-        return [p for p in self.module.parameters() if p.requires_grad]
-
-    def logits(self, images: Tensor, training: bool) -> Tensor:
-        if training:
-            with self.chances[0]:
-                return self.module.train()(images[0]).unsqueeze(0)
-        module = settled_copy(self.module) if self.disturbed else self.module
-        with Chance(self.chances[0].seed, self.device):
-            return module.eval()(images[0]).unsqueeze(0)
-
-    def backward(self, losses: Tensor) -> None:
-        self.module.zero_grad()
-        losses.sum().backward()
-
-    def clip(self, limits: Tensor) -> None:
-        clip_grad_norm_(self._trained(), float(limits[0]))
-
-    def parameters(self, rows: slice, part: str) -> list[nn.Parameter]:
-        if part == "all":
-            return self._trained()
-        shapes = [parameter.shape for parameter in self._trained()]
-        both = zip(self._trained(), hidden_matrices(shapes), strict=True)
-        return [parameter for parameter, hidden in both if hidden == (part == "matrices")]
-
-    def keep(self, positions: np.ndarray) -> None:
-        """There is nothing to leave behind: a single row stays, or the run has ended."""
-
-    def weights(self, position: int) -> Weights:
-        return Weights(settled_copy(self.module), {})
-
-
-def settled_copy(module: nn.Module) -> nn.Module:
-    """A deep copy, also of a module that has kept a tensor with its history of operations."""
-    memo: dict[int, Any] = {}
-    for part in module.modules():
-        for value in [*vars(part).values(), *part.buffers(recurse=False)]:
-            if isinstance(value, Tensor) and not value.is_leaf:
-                memo[id(value)] = value.detach().clone()
-    return copy.deepcopy(module, memo)

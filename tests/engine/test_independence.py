@@ -2,6 +2,7 @@
 
 import random
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from course_utils import Config, Dataset, fit, load_mnist
 from course_utils.engine import plan
 from course_utils.engine.plan import build
 from course_utils.stacking.architecture import way_of
-from course_utils.stacking.stack import LayerStack, MappedStack, Single
+from course_utils.stacking.single import Single
+from course_utils.stacking.stack import LayerStack, MappedStack
 
 MNIST = load_mnist(subset=60, image_size=4, device="cpu")
 DATA = Dataset(MNIST.train, MNIST.val.first(40), MNIST.test.first(10), "tiny")
@@ -246,7 +248,7 @@ def test_the_way_makes_no_difference(kind, monkeypatch):
     configs = BASE.seeds(3) + [BASE.replace(optimizer="adamw", momentum=None, learning_rate=0.01, clip_norm=0.3)]
     options = {"model": lambda config, dataset: NETWORKS[kind]()}
     stacked = run(configs, **options)
-    monkeypatch.setattr(plan, "way_of", lambda network, images: plan.partial(Single))
+    monkeypatch.setattr(plan, "way_of", lambda network, images: partial(Single))
     assert_equal_records(stacked, run(configs, **options), exact=False)
 
 

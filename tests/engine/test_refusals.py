@@ -129,9 +129,9 @@ OTHER = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
 
 
 @pytest.mark.parametrize(("schedule", "message"), [
-    (lambda o: None, "schedule: the callable returned None"),
-    (lambda o: lr_scheduler.StepLR, "schedule: the callable returned <class"),
-    (lambda o: lr_scheduler.StepLR(OTHER, 3), "schedule: the callable returned one of another optimizer"),
+    (lambda o: None, "schedule: it returned None"),
+    (lambda o: lr_scheduler.StepLR, "schedule: it returned <class"),
+    (lambda o: lr_scheduler.StepLR(OTHER, 3), "schedule: it returned another optimizer"),
     (lambda o: lr_scheduler.ReduceLROnPlateau(o, mode="max"), 'schedule: got mode="max"'),
     (lambda o: lr_scheduler.OneCycleLR(o, 0.1, total_steps=20), "schedule: OneCycleLR changes the momentum"),
     (lambda o: lr_scheduler.OneCycleLR(o, 0.1, total_steps=3, cycle_momentum=False), "Tried to step"),
@@ -144,7 +144,7 @@ def test_schedules_that_are_not_what_they_seem_are_refused(schedule, message):
 
 def test_a_schedule_of_the_second_stack_is_looked_at_before_the_first_is_trained():
     configs = [BASE, BASE.replace(width=7, schedule=lambda o: None)]
-    assert refused(configs).startswith("schedule: the callable returned None")
+    assert refused(configs).startswith("schedule: it returned None")
 
 
 @pytest.mark.parametrize("momentum", [None, 0.9])
@@ -191,9 +191,9 @@ def test_a_transform_of_torchvisions_works_as_the_message_says():
 
 
 def test_a_wide_batch_of_many_networks_is_cut_to_what_memory_holds(monkeypatch):
-    from course_utils.engine import plan
+    from course_utils.stacking import architecture
     sizes = []
-    monkeypatch.setattr(plan, "STACK_NUMBERS", 60 * 20 * 7)
+    monkeypatch.setattr(architecture, "STACK_NUMBERS", 60 * 20 * 7)
     history = fit(BASE.replace(width=1, batch_size=3000).seeds(20), DATA, progress=False,
                   on_epoch=lambda run: sizes.append(len(run.indices)))
     assert max(sizes) <= 7 and len(history) == 20 and np.isfinite(history.val_loss).all()

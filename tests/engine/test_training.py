@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.optim import lr_scheduler
 
 from course_utils import Config, Dataset, Split, fit, load_mnist, make_cnn, make_mlp, train
-from course_utils.engine import plan
+from course_utils.stacking import architecture
 
 CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 CLOSE = {"rtol": 2e-3, "atol": 2e-4}
@@ -284,7 +284,7 @@ def test_neighbours_that_differ_in_one_field_only_are_told_apart(change):
 @pytest.mark.parametrize("most", [1, 700, 1500])
 def test_cutting_a_stack_into_parts_changes_nothing(monkeypatch, most):
     whole, sizes = run(NEIGHBOURS), []
-    monkeypatch.setattr(plan, "STACK_PARAMETERS", most)
+    monkeypatch.setattr(architecture, "STACK_PARAMETERS", most)
     cut = run(NEIGHBOURS, on_epoch=lambda run: sizes.append(len(run.indices)))
     assert max(sizes) == max(1, most // 490)               # 49 x 8 + 8 + 8 x 10 + 10 = 490 numbers a network
     assert_alike(whole, cut)
