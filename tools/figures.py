@@ -21,7 +21,7 @@ FILLED = 0.85  # of a box, from which on it is a picture and no drawing
 # Figures have letters of 8 points at least, 10.7 pixels: at this part of their size they have 9.
 SMALLEST_SCALE = 0.85
 
-Store = Callable[[str, bytes], None]  # (name, contents)
+Store = Callable[[str, bytes], None]  # (name below the site's top, contents)
 
 
 def pictures_within(image: Image.Image) -> list[tuple[int, int, int, int]]:
@@ -57,16 +57,18 @@ def clip_path(boxes: list[tuple[int, int, int, int]], size: tuple[int, int]) -> 
     return f"polygon(evenodd,{','.join([*points, '0 0'])})"
 
 
-def figure(png: bytes, text: str, store: Store, address: str, width: int | None = None) -> str:
-    """Hand a picture to ``store``; returns the HTML that shows it from the folder ``address``.
+def figure(png: bytes, text: str, store: Store, root: str, width: int | None = None) -> str:
+    """Hand a picture to ``store``; returns the HTML that shows it.
 
     text    what it shows
+    root    the way from the page to the site's top, "../" say
     width   in CSS pixels, where the picture has more for sharp screens
     """
     image = Image.open(io.BytesIO(png))
     suffix = (image.format or "png").lower()
     name = f"{hashlib.sha256(png).hexdigest()[:16]}.{suffix}"
-    store(name, png)
+    store(f"figures/{name}", png)
+    address = f"{root}figures"
     width = width or image.width
     height = round(width * image.height / image.width)
     kept = ""
@@ -82,7 +84,7 @@ def figure(png: bytes, text: str, store: Store, address: str, width: int | None 
     )
 
 
-def set_figures(notebook: nbformat.NotebookNode, store: Store, address: str) -> None:
+def set_figures(notebook: nbformat.NotebookNode, store: Store, root: str) -> None:
     """Every stored picture of a notebook as HTML that shows it, in place."""
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
@@ -90,8 +92,6 @@ def set_figures(notebook: nbformat.NotebookNode, store: Store, address: str) -> 
                 if mime in output.get("data", {}):
                     given = output.metadata.get(mime, {})
                     picture = base64.b64decode(output.data[mime])
-                    shown = figure(
-                        picture, given.get("alt", ""), store, address, given.get("width")
-                    )
+                    shown = figure(picture, given.get("alt", ""), store, root, given.get("width"))
                     output.data = nbformat.from_dict({"text/html": shown})
                     break

@@ -52,7 +52,7 @@ def prepare(
             show_for_readers(cell)
             cells.append(cell)
     notebook.cells = cells
-    set_figures(notebook, lambda name, data: store(f"figures/{name}", data), f"{root}figures")
+    set_figures(notebook, store, root)
 
 
 def lab_cells(

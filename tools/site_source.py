@@ -11,7 +11,8 @@ import nbformat
 from nbformat.v4 import new_markdown_cell
 from pygments.formatters import HtmlFormatter
 
-from pages import HERE, NOTEBOOKS, SOLUTIONS, read, short, titles
+from figures import figure
+from pages import HERE, NOTEBOOKS, SOLUTIONS, plain, read, short, titles
 from site_notebook import RECORDINGS, prepare
 
 SITE = HERE / "docs" / "site"
@@ -23,7 +24,7 @@ CODE_COLOURS = {"light": "a11y-high-contrast-light", "dark": "a11y-high-contrast
 LINK = re.compile(
     r"(?<!!)\[((?:[^\[\]]|!?\[[^\]]*\](?:\([^)]*\))?)*)\]\((?!\w+:|#)([^)#\s]+)(#[^)]*)?\)"
 )
-PICTURE = re.compile(r"!\[[^\]]*\]\((?!\w+:)([^)\s]+)\)")
+PICTURE = re.compile(r"^!\[([^\]]*)\]\((?!\w+:)([^)\s]+)\)$", re.MULTILINE)
 BADGE = re.compile(r"\[?!\[[^\]]*\]\(https?:[^)]*\)(\]\([^)]*\))?")
 Files = dict[str, bytes]  # by name, as they are to lie below Sphinx's source
 
@@ -111,7 +112,16 @@ class Source:
         """A Markdown file of the repository, and what it links to."""
         self.files[name] = b""  # pages link to one another
         text = BADGE.sub("", path.read_text(encoding="utf-8"))
-        for picture in PICTURE.findall(text):
+        root = "../" * name.count("/")
+
+        def shown(match: re.Match) -> str:
+            picture, alternative = path.parent / match.group(2), plain(match.group(1))
+            if not picture.is_file():
+                return match.group()  # which Sphinx will say
+            return figure(picture.read_bytes(), alternative, self.store, root)
+
+        text = PICTURE.sub(shown, text)
+        for picture in re.findall(r"!\[[^\]]*\]\((?!\w+:)([^)\s]+)\)", text):  # within a line
             self.add_file(path.parent / picture)
         self.files[name] = self.follow_links(text, path).encode()
 
@@ -127,7 +137,7 @@ class Source:
         def followed(match: re.Match) -> str:
             words, link, fragment = match.groups()
             path = Path(os.path.normpath(page.parent / link))
-            if path.suffix == ".ipynb" or not path.exists() or not path.is_relative_to(HERE):
+            if path in self.titles or not path.exists() or not path.is_relative_to(HERE):
                 return match.group()  # a notebook's page; or broken, which Sphinx will say
             if path == HERE / "README.md":
                 return (

@@ -7,7 +7,8 @@ import re
 NOTES = re.compile(
     r"<!--\s*notes\s*-->", re.IGNORECASE
 )  # what follows it in a cell is for the speaker
-MOST_WORDS = 48  # of a cell on the screen, without headings: with those, a slide has 60 at most
+MOST_WORDS = 60  # on a slide
+RUNNING_TITLE = 12  # words of it: what a slide without a heading of its own repeats above its text
 # A sentence's end, with what closes it; the next begins with a capital letter, a digit or a mark.
 SENTENCE_END = re.compile(r"""[.!?](?:\*\*|["”)])*\s+(?=[A-Z*"“(`\d\ue000])""")
 ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|al|vs|cf|p|pp|Fig|No|approx)|\b[A-Z])\.$")
@@ -15,39 +16,39 @@ ITEM = re.compile(r"^(?:[-*+]|\d+\.) ", re.MULTILINE)
 
 
 def count_words(markdown: str) -> int:
-    """Words as a reader counts them: no marks, and a formula or a piece of code is one."""
-    text = re.sub(
-        r"`[^`]*`|!?\[([^\]]*)\]\([^)]*\)", lambda match: match.group(1) or "code", markdown
-    )
-    return len(re.findall(r"[\w\ue000]+(?:['’.,-]\w+)*", text))
+    """What stands between spaces on the screen, as deck.js counts; a formula is one word."""
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", markdown)
+    text = re.sub(r"^\s*(?:#+|>|[-*+]|\d+\.) ", "", text, flags=re.MULTILINE)
+    return len(re.sub(r"[*`]", "", text).split())
 
 
-def split_notes(markdown: str, most: int = MOST_WORDS) -> tuple[str, str]:
+def split_notes(markdown: str, most: int | None = None) -> tuple[str, str]:
     """(what a slide shows of a text cell, what goes to the speaker's notes).
 
     An author can mark where the notes begin, with ``<!-- notes -->``. Else the slide has the first
-    sentences, paragraphs and items that come to at most ``most`` words, headings and tables not
-    counted; a paragraph or a list that is cut stands in the notes in full.
+    sentences, paragraphs and items that come to at most ``most`` words, without headings and
+    tables: as many as a slide has room for. What is cut stands in the notes in full.
     """
     marked, *rest = NOTES.split(markdown, maxsplit=1)
-    notes = [rest[0].strip()] if rest else []
-    shown, used, cut = [], 0, []
+    shown: list[str] = []
+    notes: list[str] = []
+    room, begun, cutting = most or MOST_WORDS - RUNNING_TITLE, False, False
     for block in re.split(r"\n\s*\n", marked.strip()):
-        if block.startswith("#") or is_table(block):
-            (cut if cut else shown).append(block)
-            continue
-        words = count_words(block)
-        if not cut and used + words <= most:
+        if block.startswith("#"):  # a new slide may begin here
+            room, begun, cutting = most or MOST_WORDS - count_words(block), False, False
+        words = 0 if block.startswith("#") or is_table(block) else count_words(block)
+        if not cutting and words <= room:
             shown.append(block)
-            used += words
+            room, begun = room - words, begun or words > 0
             continue
-        head = "" if cut else beginning(block, most - used, whatever=used == 0)
+        head = "" if cutting else beginning(block, room, whatever=not begun)
         if head:
             shown.append(head)
-        elif not cut and shown and ITEM.match(block):  # what announced the list goes with it
+        elif not cutting and shown and ITEM.match(block):  # what announced the list goes with it
             shown[-1] = whole_sentences(shown[-1])
-        cut.append(block)
-    return "\n\n".join(shown), "\n\n".join([*cut, *notes])
+        notes.append(block)
+        cutting = True
+    return "\n\n".join(shown), "\n\n".join([*notes, *(text.strip() for text in rest)])
 
 
 def is_table(block: str) -> bool:

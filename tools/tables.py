@@ -19,6 +19,8 @@ def tidy_tables(html: str) -> str:
     if "<table" not in html and ".ipynb" not in html:
         return html
     page = BeautifulSoup(html, "html.parser")
+    for style in page.find_all("style", attrs={"scoped": True}):
+        style.decompose()
     for table in page.find_all("table"):
         table.attrs.pop("border", None)
         for row in table.find_all("tr"):

@@ -10,6 +10,7 @@ const BLOCKS = ".jp-RenderedMarkdown > *, .jp-CodeCell .jp-InputArea-editor, .jp
     ".jp-RenderedHTML:not(.jp-RenderedMarkdown)";
 
 const make = (tag, name, text = "") => Object.assign(document.createElement(tag), {className: name, textContent: text});
+const sourceOf = new Map();                                        // block: the notebook's cell that it comes from
 const room = document.body.appendChild(make("div", "room"));
 const isHeading = block => /^H[1-6]$/.test(block.tagName);
 const isFigure = block => block.matches(".figure");
@@ -138,7 +139,9 @@ function unitAt(blocks, number, words) {
     const unit = [blocks[number]];
     const next = () => blocks[number + unit.length];
     const joins = least => next() && fits([...unit, next()], least, words);
-    while (isHeading(unit.at(-1)) && joins(LEAST_ZOOM)) unit.push(next());
+    const goesOn = block => isHeading(block)
+        || block.matches(".printed") && next() && isFigure(next()) && sourceOf.get(next()) === sourceOf.get(block);
+    while (goesOn(unit.at(-1)) && joins(LEAST_ZOOM)) unit.push(next());
     if (isFigure(unit.at(-1))) {
         if (next()?.matches(".live")) unit.push(next());
         if (next()?.matches(".printed") && joins(GOOD_ZOOM)) unit.push(next());
@@ -227,6 +230,7 @@ function deal(section, title) {
         else if (!part.closest("aside.notes")) {
             blocks.push(last = part);
             cellOf.set(part, part.closest(".fragment"));
+            sourceOf.set(part, part.closest(".jp-Cell"));
         }
     }
     for (const block of blocks) {
@@ -237,7 +241,7 @@ function deal(section, title) {
     }
     blocks = blocks.flatMap(block => {
         const parts = splitList(block).flatMap(part => splitTable(part)).flatMap(splitText);
-        parts.forEach(part => cellOf.set(part, cellOf.get(block)));
+        parts.forEach(part => { cellOf.set(part, cellOf.get(block)); sourceOf.set(part, sourceOf.get(block)); });
         if (notesAfter.has(block)) notesAfter.set(parts.at(-1), notesAfter.get(block));
         return parts;
     }).filter(block => block.offsetHeight > 0);

@@ -17,8 +17,8 @@ let theme = THEMES.includes(remembered()) ? remembered() : "system";
 
 function showTheme() {
     document.documentElement.dataset.theme = theme === "system" ? (systemIsDark.matches ? "dark" : "light") : theme;
-    const button = document.getElementById("theme");
-    if (button) button.textContent = `Theme: ${theme}`;
+    const chosen = document.getElementById("chosen");
+    if (chosen) chosen.textContent = theme;
 }
 
 systemIsDark.addEventListener("change", showTheme);
