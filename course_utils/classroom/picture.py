@@ -19,6 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
+from ..plots import COLOURS
+
 DPI = 96
 LIGHT = {"ink": "#1A1A1A", "grid": "#B0B0B0"}
 DARK = {"ink": "#E6E6E6", "grid": "#6A6A6A"}
@@ -55,6 +57,8 @@ class Picture:
         if self._background is None:
             self._draw_frame()
         before = [set(axes.get_children()) for axes in self.axes]
+        for axes in self.axes:
+            axes.set_prop_cycle(color=COLOURS)  # begins anew, and asks no setting that others share
         draw(self.axes)
         self.canvas.restore_region(self._background)
         for axes, old in zip(self.axes, before, strict=True):
