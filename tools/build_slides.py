@@ -194,10 +194,11 @@ def summary(deck: Path, slides: list[dict]) -> str:
     """One line on a deck's length and legibility."""
     words = max(slide["words"] for slide in slides)
     letters = min(slide["smallest"] for slide in slides)
-    zoom = min(slide["zoom"] for slide in slides)
+    zooms = [slide["zoom"] for slide in slides if slide["zoom"] < 9]  # 9: no figure
+    figures = f"figures at {min(zooms):.2f} times their size or more" if zooms else "no figures"
     return (
         f"{deck.stem}: {len(slides)} slides, at most {words} words on one; letters of "
-        f"{letters:.0f} px or more; figures at {zoom:.2f} times their size or more"
+        f"{letters:.0f} px or more; {figures}"
     )
 
 
