@@ -77,7 +77,7 @@ def test_an_experiment_of_ones_own_is_judged_by_its_design_and_its_verdict():
         (lambda: "a story", "what compare"),
         (lambda: trial(seeds=range(4)), "Judge on 8 seeds"),
         (lambda: trial(rates=(0.001, 0.01)), "Try 3 values"),
-        (lambda: trial(rates=(0.001, 0.01, 0.02)), "is the largest"),
+        (lambda: trial(rates=(0.001, 0.01, 0.02)), "that was tried"),
         (
             lambda: compare({"a": NARROW, "b": NARROW.replace(momentum=0.5)}, DATA),
             "Tune both sides",
