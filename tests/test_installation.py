@@ -56,7 +56,7 @@ PROCESSOR = ORDINARY | {"torch": "2.14.1+cpu", "torchvision": "0.29.1+cpu"}
 del PROCESSOR["nvidia-fake"]
 
 
-# ---- an index, and a course ------------------------------------------------------------------------
+# ---- an index, and a course ----------------------------------------------------------------------
 
 
 def wheel(name: str, version: str, requires: str = "") -> tuple[str, bytes]:
@@ -65,8 +65,10 @@ def wheel(name: str, version: str, requires: str = "") -> tuple[str, bytes]:
     needs = f"Requires-Dist: {requires}\n" if requires else ""
     contents = {
         f"{module}.py": f"version = {version!r}\n",
-        f"{information}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}",
-        f"{information}/WHEEL": "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{information}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        + needs,
+        f"{information}/WHEEL": "Wheel-Version: 1.0\nGenerator: a test\nRoot-Is-Purelib: true\n"
+        "Tag: py3-none-any\n",
     }
     record = f"{information}/RECORD,,\n"
     packed = io.BytesIO()
@@ -275,7 +277,7 @@ def edit_stamp(course: Course, **changes) -> None:
     path.write_text(json.dumps(stamp | changes), encoding="utf-8")
 
 
-# ---- one call, and another -------------------------------------------------------------------------
+# ---- one call, and another -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("installer", BOTH)
@@ -360,7 +362,7 @@ def test_an_old_python_is_told_so(monkeypatch):
         runpy.run_path(str(HERE / "tools" / "set_up.py"))
 
 
-# ---- moved, interrupted, damaged -------------------------------------------------------------------
+# ---- moved, interrupted, damaged -----------------------------------------------------------------
 
 
 def test_moved_and_copied_courses_are_set_up_again_and_serve_without_a_network(
@@ -446,7 +448,7 @@ def test_a_proxy_that_leads_nowhere_is_named_but_not_what_it_holds(filled):
     assert filled.packages() == ORDINARY | {"checker": "3.0"}
     filled.python(
         "import subprocess, sys; "
-        "subprocess.run([sys.executable, '-m', 'pip', 'uninstall', '-y', '-q', 'checker'], check=True)"
+        "subprocess.run([sys.executable, '-m', 'pip', 'uninstall', '-yq', 'checker'], check=True)"
     )
     groups = {
         name: needed
@@ -456,7 +458,7 @@ def test_a_proxy_that_leads_nowhere_is_named_but_not_what_it_holds(filled):
     edit_stamp(filled, groups=groups)
 
 
-# ---- builds of PyTorch -----------------------------------------------------------------------------
+# ---- builds of PyTorch ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("installer", BOTH)
@@ -479,7 +481,7 @@ def test_an_index_without_the_build_is_said_and_the_ordinary_one_taken(filled, i
 
 @needs_uv
 def test_uv_asks_pytorch_itself_for_a_build_by_name(filled, index):
-    """Through a proxy that reaches nobody: the processor build is asked for, and the set-up does without."""
+    """Through a proxy that reaches nobody: it asks for that build, and the set-up does without."""
     index.asked.clear()
     environment = {"HTTPS_PROXY": index.address, "NO_PROXY": "127.0.0.1"}
     said = filled.set_up("--installer", "uv", "--torch", "cpu", **environment)
@@ -509,7 +511,7 @@ def test_linux_without_a_driver_is_told_of_the_processor_build(
     assert ("make lab TORCH=cpu" in capsys.readouterr().out) == advised
 
 
-# ---- the package on its own ------------------------------------------------------------------------
+# ---- the package on its own ----------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -561,7 +563,8 @@ def test_a_built_package_works_from_any_folder(built, tmp_path):
         "from course_utils import load_mnist, __file__ as place\n"
         "from course_utils.files import DATA_FOLDER\n"
         "assert place.startswith(sys.argv[1]), place\n"
-        "print(len(load_mnist(subset=300, image_size=7).train.labels), DATA_FOLDER.relative_to(sys.argv[1]).as_posix())"
+        "print(len(load_mnist(subset=300, image_size=7).train.labels))\n"
+        "print(DATA_FOLDER.relative_to(sys.argv[1]).as_posix())"
     )
     command = [sys.executable, "-I", "-c", code, str(built)]
     answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

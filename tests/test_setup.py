@@ -1,4 +1,4 @@
-"""The set-up: what make decides to do, what the requirements promise, what the notebook tools store."""
+"""The set-up: what make does, what requirements promise, what the notebook tools store."""
 
 import functools
 import os
@@ -21,6 +21,7 @@ from packaging.version import Version
 import lab
 import run_notebooks
 import set_up
+import stored
 
 HERE = Path(__file__).resolve().parent.parent
 needs_make = pytest.mark.skipif(
@@ -28,7 +29,7 @@ needs_make = pytest.mark.skipif(
 )
 
 
-# ---- make -----------------------------------------------------------------------------------------------------------
+# ---- make ----------------------------------------------------------------------------------------
 
 
 def plan(*arguments):
@@ -114,7 +115,7 @@ def test_the_oldest_releases_get_an_environment_of_their_own():
     assert commands[1].startswith(".venv-oldest/")
 
 
-# ---- requirements ---------------------------------------------------------------------------------------------------
+# ---- requirements --------------------------------------------------------------------------------
 
 
 CONSTRAINTS = ["tests/constraints.txt", "tests/constraints-oldest.txt"]
@@ -175,7 +176,7 @@ def test_constraints_are_exact_and_for_every_system(name):
         )
 
 
-# ---- JupyterLab -----------------------------------------------------------------------------------------------------
+# ---- JupyterLab ----------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -241,23 +242,36 @@ def test_kernels_inherit_neither_a_backend_nor_a_proxy_for_this_machine():
             assert not urllib.request.proxy_bypass_environment("example.org")
 
 
-# ---- notebook tools -------------------------------------------------------------------------------------------------
+# ---- notebook tools ------------------------------------------------------------------------------
 
 
-def stored(*outputs, **metadata):
+def outputs_kept(*outputs, **metadata):
     """The outputs that are kept of a cell's."""
     cell = new_code_cell("x", outputs=list(outputs), execution_count=7)
     notebook = new_notebook(cells=[new_code_cell("first"), cell], metadata=metadata)
-    run_notebooks.normalise(notebook)
+    stored.normalise(notebook)
     nbformat.validate(notebook)
     assert [cell.execution_count for cell in notebook.cells] == [1, 2]
     return notebook.cells[1].outputs
 
 
+def save(notebook, path):
+    path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8", newline="\n")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Notebooks of its own, and claims and times of their own."""
+    monkeypatch.setattr(run_notebooks, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(run_notebooks, "CLAIMS", tmp_path / "claims.json")
+    monkeypatch.setattr(run_notebooks, "TIMES", tmp_path / "times.md")
+    return tmp_path
+
+
 def test_widgets_are_not_stored_but_what_stands_beside_them_is():
-    widget = {run_notebooks.WIDGET: {"model_id": "1"}, "text/plain": "IntSlider(value=3)"}
-    assert stored(new_output("display_data", widget)) == []
-    [kept] = stored(
+    widget = {stored.WIDGET: {"model_id": "1"}, "text/plain": "IntSlider(value=3)"}
+    assert outputs_kept(new_output("display_data", widget)) == []
+    [kept] = outputs_kept(
         new_output("execute_result", {**widget, "text/html": "<b>3</b>"}, execution_count=7)
     )
     assert kept.data == {"text/plain": "IntSlider(value=3)", "text/html": "<b>3</b>"}
@@ -266,68 +280,68 @@ def test_widgets_are_not_stored_but_what_stands_beside_them_is():
 
 def test_progress_bars_are_not_stored_but_warnings_are():
     bar = "  0%|          | 0/3 [00:00<?, ?it/s]\r100%|██████████| 3/3 [00:01<00:00,  3.00it/s]\n"
-    assert stored(new_output("stream", name="stderr", text=bar)) == []
-    [kept] = stored(new_output("stream", name="stderr", text=bar + "careful\n"))
+    assert outputs_kept(new_output("stream", name="stderr", text=bar)) == []
+    [kept] = outputs_kept(new_output("stream", name="stderr", text=bar + "careful\n"))
     assert kept.text == "careful\n"
-    [kept] = stored(new_output("stream", name="stdout", text="100% | done\n"))
+    [kept] = outputs_kept(new_output("stream", name="stdout", text="100% | done\n"))
     assert kept.text == "100% | done\n"
 
 
 def test_streams_are_joined_and_passing_metadata_dropped():
     bar = new_output("stream", name="stderr", text="100%|███| 3/3 [00:01<00:00,  3.00it/s]\r")
     one, two = (new_output("stream", name="stdout", text=text) for text in "ab")
-    [kept] = stored(one, bar, two, widgets={"state": {}})
+    [kept] = outputs_kept(one, bar, two, widgets={"state": {}})
     assert kept.text == "ab"
     cell = new_code_cell("x", metadata={"execution": {"iopub.status.busy": "now"}, "tags": ["lab"]})
     language = {"name": "python", "version": "3.11.7"}
     notebook = new_notebook(cells=[cell], metadata={"widgets": {}, "language_info": language})
-    run_notebooks.normalise(notebook)
+    stored.normalise(notebook)
     assert cell.metadata == {"tags": ["lab"]}
     assert notebook.metadata.language_info == {"name": "python"}
     assert "widgets" not in notebook.metadata
 
 
-def test_times_go_into_their_table_and_the_notebook_stays_as_it_was(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_notebooks, "NOTEBOOKS", tmp_path)
-    table = tmp_path / "times.md"
+def test_times_go_into_their_table_and_the_notebook_stays_as_it_was(folder):
+    table = folder / "times.md"
     table.write_text(
         "# Times\n\n| a | b | c | d |\n|---|---|---|---|\n| **01** | | *all 9 s* | |\n"
         "| 01 | [2] | Old | 9 s |\n| **03** | | *all 4 s* | |\n",
         encoding="utf-8",
     )
-    path = tmp_path / "01_a.ipynb"
+    path = folder / "01_a.ipynb"
     cells = [
         new_markdown_cell("# A\n## Part | one"),
         new_code_cell("1"),
         new_code_cell("import time\ntime.sleep(1.2)"),
     ]
-    run_notebooks.store(new_notebook(cells=cells), path)
+    save(new_notebook(cells=cells), path)
     before = path.read_bytes()
-    assert run_notebooks.run(path, times=table) is None and path.read_bytes() == before
+    assert run_notebooks.store_times(path) is None and path.read_bytes() == before
     rows = table.read_text(encoding="utf-8").splitlines()
     assert rows[:4] == ["# Times", "", "| a | b | c | d |", "|---|---|---|---|"] and len(rows) == 7
-    assert (
-        re.fullmatch(r"\| \*\*01\*\* \| \| \*all \d+ s\* \| \|", rows[4])
-        and rows[6] == "| **03** | | *all 4 s* | |"
+    assert re.fullmatch(
+        r"\| \*\*01\*\* \| \| \*\*all cells\*\* \| \*\*\d+ s, \d+ MB\*\* \|", rows[4]
     )
     assert re.fullmatch(r"\| 01 \| \[2\] \| Part   one \| [1-9] s \|", rows[5])
+    assert rows[6] == "| **03** | | *all 4 s* | |"
 
 
-def test_a_notebook_is_run_and_stored_the_same_twice_and_left_alone_when_it_fails(
-    tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setattr(run_notebooks, "NOTEBOOKS", tmp_path)
-    path = tmp_path / "a.ipynb"
-    cells = [new_code_cell("import os\nprint(os.listdir())"), new_code_cell("1 + 1", id="kept")]
-    run_notebooks.store(new_notebook(cells=cells), path)
-    assert run_notebooks.run(path) is None
+def test_a_notebook_is_run_and_stored_the_same_twice_and_left_alone_when_it_fails(folder, capsys):
+    path = folder / "a.ipynb"
+    cells = [
+        new_code_cell("import os\nprint(sorted(n for n in os.listdir() if n.endswith('.ipynb')))"),
+        new_code_cell("1 + 1", id="kept"),
+    ]
+    save(new_notebook(cells=cells), path)
+    assert run_notebooks.store(path) is None
     first = path.read_bytes()
-    assert run_notebooks.run(path) is None
+    assert run_notebooks.store(path) is None
     assert path.read_bytes() == first
     assert b"\r" not in first
     notebook = nbformat.read(path, as_version=4)
     assert notebook.cells[0].outputs[0].text == "['a.ipynb']\n"  # it ran in its own folder
-    assert (notebook.cells[1].id, notebook.cells[1].outputs[0].data["text/plain"]) == ("kept", "2")
+    kept = notebook.cells[1]
+    assert (kept.id, kept.outputs[0].data["text/plain"]) == ("kept", "2")
 
     for source, complaint in [
         ("1 / 0", "ZeroDivisionError"),
@@ -335,8 +349,8 @@ def test_a_notebook_is_run_and_stored_the_same_twice_and_left_alone_when_it_fail
         ("print('x' * 600_000)", "500,000"),
     ]:
         notebook.cells[1].source = source
-        run_notebooks.store(notebook, path)
+        save(notebook, path)
         before = path.read_bytes()
-        assert re.search(complaint, run_notebooks.run(path))
+        assert re.search(complaint, run_notebooks.store(path))
         assert path.read_bytes() == before
     assert "a.ipynb" in capsys.readouterr().out

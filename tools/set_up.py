@@ -37,7 +37,7 @@ GROUPS = ("core", "extra", "site", "tests")  # each builds on those before it
 STAMP = "set_up.json"
 
 
-# ---- what is wanted, and what is there ---------------------------------------------------------
+# ---- what is wanted, and what is there -----------------------------------------------------------
 
 
 def requirements() -> dict[str, list[str]]:
