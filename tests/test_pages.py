@@ -14,7 +14,7 @@ from PIL import Image
 
 import site_notebook
 from figures import clip_path, figure, pictures_within
-from pages import NOTEBOOKS, plain, shortened, titles
+from pages import HERE, NOTEBOOKS, plain, shortened, titles
 from site_folder import MANIFEST, contents, exchange, is_fresh, manifest, synchronise
 from slide_text import MOST_WORDS, count_words, split_notes
 from tables import tidy_tables
@@ -93,7 +93,7 @@ def test_links_to_notebooks_lead_to_pages_and_others_stay():
 
 
 def plot_with_heat_map():
-    """A white figure with a dark line, letters, a pale area, and a heat map of 120 x 80 at (60, 40)."""
+    """A white figure with a dark line, letters, a pale area, and a heat map at (60, 40)."""
     pixels = np.full((200, 400, 3), 255, np.uint8)
     pixels[100:102, 220:380] = (0, 114, 178)
     pixels[20:30, 20:26] = pixels[20:30, 30:36] = 0
@@ -221,6 +221,12 @@ def test_results_behind_a_question_are_folded_and_a_lab_is_its_picture_or_its_re
     site_notebook.prepare(page, "05 · A", "05_a", "../", stored.__setitem__, tmp_path)
     assert "src='../labs/05_a-1/0.png'" in page.cells[2].outputs[0].data["text/html"]
     assert stored["labs/05_a-1/0.png"] == b"png" and len(page.cells) == 4
+
+
+def test_the_pages_are_published_from_wherever_the_workflow_runs():
+    workflow = (HERE / ".github" / "workflows" / "pages.yml").read_text(encoding="utf-8")
+    assert "${{ github.server_url }}/${{ github.repository }}" in workflow
+    assert not re.search(r"https?://|github\.com", workflow)
 
 
 # ---- the folder of a site ------------------------------------------------------------------------

@@ -33,6 +33,9 @@ SMALLEST_LETTERS = 9  # pixels, of a figure's letters of 8 points on a phone
 SIZES = {"laptop": (1280, 720), "tablet": (1024, 700), "phone": (390, 844)}
 
 
+CARD = "> **XX1** A claim: ***refuted***\n>\n> | | measured |\n> |:--|:--|\n> | one | 2 points |\n"
+
+
 class Page(HTMLParser):
     """What a page links to, asks for, shows and can be linked at."""
 
@@ -63,6 +66,7 @@ def small_notebook(text="Some text."):
     outputs = [
         new_output("stream", text="a long line of output " * 30),
         new_output("display_data", {"text/html": f"<table><tr>{rows}</tr></table>"}),
+        new_output("display_data", {"text/markdown": CARD}),
     ]
     cells = [
         new_markdown_cell("# 5 A small lesson: to try things\n\n" + text),
@@ -235,6 +239,13 @@ def test_the_teachers_page_names_every_notebook():
     text = (HERE / "docs" / "TEACHING.md").read_text(encoding="utf-8")
     named = set(re.findall(r"^\| (\d\d) ", text, re.MULTILINE))  # the rows of the table of times
     assert {path.stem[:2] for path in NOTEBOOKS.glob("*.ipynb")} <= named
+
+
+def test_tables_in_cards_are_tables_and_no_head_is_empty(small, pages):
+    text = (small[0] / "html" / "notebooks" / "05_small.html").read_text(encoding="utf-8")
+    assert re.search(r"<td[^>]*>\s*(<p>)?one(</p>)?\s*</td>", text) and "|:--|" not in text
+    for path in pages:
+        assert not re.search(r"<th[^>]*>\s*(<p>\s*</p>)?\s*</th>", path.read_text(encoding="utf-8"))
 
 
 # ---- how it is built -----------------------------------------------------------------------------

@@ -1,8 +1,8 @@
-"""Make the two pictures of the README: a lab at work in JupyterLab, and notebook 07's waterfall.
+"""Make the two pictures of the README: a lab at work in JupyterLab, and the case study's waterfall.
 
     python tools/readme_pictures.py
 
-Needs an installed Chromium or Chrome, and the stored outputs of notebook 07.
+Needs an installed Chromium or Chrome, and notebooks with their stored outputs.
 """
 
 from __future__ import annotations
@@ -13,46 +13,70 @@ import sys
 import tempfile
 from pathlib import Path
 
-import nbformat
 from PIL import Image
 
-HERE = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(HERE / "tests"))
-
-from browser import JupyterLab, browse, find_browser, serve  # noqa: E402
+from browser import JupyterLab, browse, find_browser, serve
+from pages import HERE, NOTEBOOKS, has_picture, read, tags
 
 DOCS = HERE / "docs"
+WATERFALL = "plot_waterfall("  # what draws it, in whichever notebook
+STEPS = ("ArrowRight", "ArrowRight", "ArrowRight")  # on the first slider, one training each
 
 
 def waterfall() -> None:
-    """The first figure of the cell that draws the waterfall."""
-    notebook = nbformat.read(HERE / "notebooks" / "07_mnist_case_study.ipynb", as_version=4)
-    [cell] = [cell for cell in notebook.cells if cell.cell_type == "code" and "plot_waterfall(accuracy" in cell.source]
-    [picture] = [output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {})]
-    (DOCS / "waterfall.png").write_bytes(base64.b64decode(picture))
+    """The last figure of the first cell that draws a waterfall and stores it."""
+    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+        for cell in read(path).cells:
+            pictures = [output for output in cell.get("outputs", []) if has_picture(output)]
+            if cell.cell_type == "code" and WATERFALL in cell.source and pictures:
+                picture = base64.b64decode(pictures[-1].data["image/png"])
+                (DOCS / "waterfall.png").write_bytes(picture)
+                return
+    raise SystemExit(f"no notebook stores a figure from {WATERFALL}...)")
+
+
+def first_lab() -> str:
+    """The first notebook with a lab."""
+    paths = sorted(NOTEBOOKS.glob("*.ipynb"))
+    return next(
+        path.name for path in paths if any("lab" in tags(cell) for cell in read(path).cells)
+    )
 
 
 def lab() -> None:
     """The first lab after a few moves, cut out of the page."""
-    with (tempfile.TemporaryDirectory() as folder, serve(Path(folder)) as (address, token),
-          browse(find_browser()) as page):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serve(Path(folder)) as (address, token),
+        browse(find_browser()) as page,
+    ):
         jupyter = JupyterLab(address, token, Path(folder) / "course", page)
-        notebook = jupyter.open_notebook(
-            "00_start_here.ipynb", lambda cell: {"setup", "static-figure", "lab"} & set(cell.metadata.get("tags", [])))
+        notebook = jupyter.open_notebook(first_lab(), lambda cell: {"setup", "lab"} & tags(cell))
         notebook.run_all()
-        [first] = notebook.labs()
-        for key in ("ArrowRight", "ArrowRight", "ArrowRight"):
-            before = first.picture()
-            first.sliders()[0].press(key)
-            first.wait_for_change(before)
-            first.wait_for_status(lambda status: status.startswith("epoch 10 of 10"))
-            page.wait_for_function("() => !document.querySelector('.course-lab-busy')")
-        first.root.scroll_into_view_if_needed()
-        picture = Image.open(io.BytesIO(first.root.screenshot())).convert("RGB")
-    picture.quantize(128, method=Image.Quantize.FASTOCTREE).save(DOCS / "lab.png", optimize=True)
+        root = page.locator(".course-lab").first
+        picture, slider = root.locator(".shown img"), root.locator("input[type=range]").first
+        for key in STEPS:
+            before = picture.get_attribute("src")
+            slider.press(key)
+            page.wait_for_function(
+                "([lab, before]) => lab.querySelector('.shown img').src !== before"
+                " && !lab.classList.contains('busy')",
+                arg=[root.element_handle(), before],
+            )
+        root.scroll_into_view_if_needed()
+        shown = Image.open(io.BytesIO(root.screenshot())).convert("RGB")
+    few = shown.quantize(128, method=Image.Quantize.FASTOCTREE)
+    few.save(DOCS / "lab.png", optimize=True)
 
 
-if __name__ == "__main__":
+def main() -> int:
+    if find_browser() is None:
+        raise SystemExit("the pictures need Chromium or Chrome on the PATH")
     DOCS.mkdir(exist_ok=True)
     waterfall()
     lab()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

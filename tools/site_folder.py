@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
+HERE = Path(__file__).resolve().parent.parent
 MANIFEST = "course-site.json"
 MADE_OF = ("sphinx", "myst-nb", "nbconvert", "pygments", "latex2mathml", "sphinx-revealjs")
 
@@ -22,7 +23,8 @@ def fingerprint(files: Iterable[Path], *words: str) -> str:
         digest.update(f"{word}\n".encode())
     for path in sorted(files):
         contents = hashlib.sha256(path.read_bytes()).hexdigest()
-        digest.update(f"{path.name} {contents}\n".encode())
+        name = path.relative_to(HERE).as_posix() if path.is_relative_to(HERE) else path.name
+        digest.update(f"{name} {contents}\n".encode())
     return digest.hexdigest()
 
 

@@ -140,9 +140,8 @@ class Source:
             if path in self.titles or not path.exists() or not path.is_relative_to(HERE):
                 return match.group()  # a notebook's page; or broken, which Sphinx will say
             if path == HERE / "README.md":
-                return (
-                    f"[{words}]({os.path.relpath(HERE / 'index.md', page.parent)}{fragment or ''})"
-                )
+                top = "../" * len(page.parent.relative_to(HERE).parts)
+                return f"[{words}]({top}index.md{fragment or ''})"
             name = path.relative_to(HERE).as_posix()
             if path.suffix == ".md":
                 if name not in self.files:

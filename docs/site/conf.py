@@ -16,6 +16,7 @@ extensions = ["myst_nb"]
 nb_execution_mode = "off"
 nb_ipywidgets_js = {}
 nb_merge_streams = True
+nb_render_markdown_format = "gfm"  # tables in outputs, as JupyterLab shows them
 nb_code_prompt_show, nb_code_prompt_hide = "Show the code", "Hide the code"
 nb_mime_priority_overrides = [("html", "text/markdown", 5)]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
