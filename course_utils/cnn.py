@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from .engine.networks import ACTIVATIONS, initialise, known
+from .engine.networks import ACTIVATIONS, initialise
+from .errors import known
 
 
 def make_cnn(

@@ -90,3 +90,11 @@ def _same(state: Any, other: Any) -> bool:
     if isinstance(state, torch.Tensor):
         return torch.equal(state, other)
     return all(np.array_equal(one, two) for one, two in zip(state, other, strict=True))
+
+
+def generator_on(device: torch.device) -> torch.Generator:
+    """One on the device, or, for devices that have none, on the processor."""
+    try:
+        return torch.Generator(device)
+    except RuntimeError:
+        return torch.Generator()

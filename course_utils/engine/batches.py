@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import require
-from ..randomness import Chance
+from ..randomness import Chance, generator_on
 from .augment import AUGMENTATIONS
 from .config import Config
 from .data import Dataset
@@ -23,8 +23,8 @@ class Stream:
 
     def __init__(self, seed: int, augment: str | Callable | None, device: torch.device):
         self.order = torch.Generator().manual_seed(seed)
-        self.noise = _generator(device).manual_seed(seed)
-        self.augment = AUGMENTATIONS.get(augment, augment) if augment else None
+        self.noise = generator_on(device).manual_seed(seed)
+        self.augment = AUGMENTATIONS[augment] if isinstance(augment, str) else augment
         self.chance = Chance(seed, device) if callable(augment) else None
 
     def augmented(self, images: Tensor) -> Tensor:
@@ -34,13 +34,6 @@ class Stream:
             return self.augment(images, self.noise)
         with self.chance:
             return checked_augment(self.augment(images, self.noise), images)
-
-
-def _generator(device: torch.device) -> torch.Generator:
-    try:
-        return torch.Generator(device)
-    except RuntimeError:  # some devices have none
-        return torch.Generator()
 
 
 def checked_augment(result: Any, images: Tensor) -> Tensor:

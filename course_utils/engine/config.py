@@ -68,9 +68,7 @@ class Config:
 
         ``seeds(8)`` counts up from this one's own seed, ``seeds(range(8, 12))`` names them.
         """
-        if isinstance(count, numbers.Integral):
-            count = range(self.seed, self.seed + int(count))
-        return sweep(self, seed=count)
+        return sweep(self, seeds=count)
 
     def to_dict(self) -> dict[str, Any]:
         """{field: value}, in the order of the fields."""
@@ -92,9 +90,10 @@ def sweep(
     list, and for a value that stands twice.
     """
     known = [field.name for field in fields(config)]
+    if isinstance(seeds, (int, numbers.Integral)):
+        seeds = range(config.seed, config.seed + int(seeds))
     if seeds is not None:
-        counted = isinstance(seeds, numbers.Integral)
-        values["seed"] = range(config.seed, config.seed + int(seeds)) if counted else seeds
+        values["seed"] = seeds
     for name, listed in values.items():
         require(name in known, f"{name}: is no field of Config, which has {', '.join(known)}")
         is_list = isinstance(listed, Iterable) and not isinstance(listed, str)

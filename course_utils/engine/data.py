@@ -84,9 +84,8 @@ class Dataset:
             shape, own = tuple(part.images.shape[1:]), self.image_shape
             require(shape == own, f"{name}: got images shaped {list(shape)}, train has {list(own)}")
             device = part.images.device
-            require(
-                device == self.device, f"{name}: got images on {device}, train on {self.device}"
-            )
+            elsewhere = f"{name}: got images on {device}, train on {self.device}"
+            require(device == self.device, elsewhere)
             require(len(part) or name == "test", f"{name}: got no image, takes at least one")
 
     def __getitem__(self, split: str) -> Split:

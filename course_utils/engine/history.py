@@ -55,11 +55,13 @@ class History:
     def empty(cls, configs: list[Config], steps: int, val_images: int) -> History:
         """All NaN: ``steps`` is the largest number of updates that any configuration makes."""
         count, epochs = len(configs), max(config.epochs for config in configs)
-        floats = {name: (count, epochs) for name in CURVES}
-        floats |= {"step_loss": (count, steps), "learning_rate": (count, steps)}
+        shapes = dict.fromkeys(CURVES, epochs) | {"step_loss": steps, "learning_rate": steps}
+        floats: dict[str, Any] = {
+            name: np.full((count, length), np.nan, np.float32) for name, length in shapes.items()
+        }
         return cls(
             configs,
-            **{name: np.full(shape, np.nan, np.float32) for name, shape in floats.items()},
+            **floats,
             diverged=np.zeros(count, bool),
             kept_epoch=np.full(count, -1),
             val_correct=np.zeros((count, val_images), bool),
@@ -98,12 +100,8 @@ class History:
 
     def varied(self) -> list[str]:
         """The fields of Config in which the runs differ."""
-        first = self.configs[0]
-        return [
-            name
-            for name in vars(first)
-            if any(getattr(config, name) != getattr(first, name) for config in self.configs)
-        ]
+        rows = [vars(config) for config in self.configs]
+        return [name for name in rows[0] if any(row[name] != rows[0][name] for row in rows)]
 
     def best(self, name: str) -> History:
         """The runs of the value of one field whose mean validation accuracy is the highest.
@@ -111,11 +109,8 @@ class History:
         A run that diverged counts as chance. Raises ValueError where other fields but the seed
         vary too: a value of ``name`` would then stand for a mixture.
         """
-        mixed = [each for each in self.varied() if each not in (name, "seed")]
-        if mixed:
-            raise ValueError(
-                f"{', '.join(mixed)}: varies as well as {name}; select one value first"
-            )
+        mixed = ", ".join(each for each in self.varied() if each not in (name, "seed"))
+        require(not mixed, f"{mixed}: varies as well as {name}; select one value first")
         return max(self.by(name).values(), key=lambda runs: runs.val_correct.mean())
 
     def final(self, metric: str = "val_accuracy") -> np.ndarray:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import require
+from ..errors import known
+
+M = TypeVar("M", bound=nn.Module)
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -54,7 +56,7 @@ INITIALISATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @torch.no_grad()
-def initialise(model: nn.Module, scheme: str) -> nn.Module:
+def initialise(model: M, scheme: str) -> M:
     """Fill every weight of every dense or convolutional layer by ``scheme``; biases become zero.
 
     Takes a name in ``INITIALISATIONS``; draws from torch's global generator. Returns the model.
@@ -94,8 +96,3 @@ def make_mlp(
         inputs = width
     layers.append(nn.Linear(inputs, outputs))
     return initialise(nn.Sequential(*layers), init)
-
-
-def known(what: str, got: Any, names: Iterable[Any]) -> None:
-    """Raises ValueError for a name that is none of ``names``."""
-    require(got in names, f"{what}: got {got!r}, takes one of {', '.join(map(str, names))}")

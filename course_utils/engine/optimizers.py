@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
@@ -25,7 +25,7 @@ WITH_MOMENTUM = ("sgd", "rmsprop", "muon")
 FUSED = ("cpu", "cuda", "mps")  # devices on which one call updates a whole parameter
 
 
-def make_optimizer(config: Config, parameters: list[Tensor]) -> Optimizer:
+def make_optimizer(config: Config, parameters: list[nn.Parameter]) -> Optimizer:
     """The ``torch.optim`` optimiser that a Config describes; "muon" takes matrices alone."""
     common: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
     kind, momentum = config.optimizer, config.momentum or 0.0

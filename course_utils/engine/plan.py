@@ -13,8 +13,9 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from ..errors import require
 from ..randomness import Chance
 from ..stacking.architecture import Way, check, key_of, most_together, way_of
+from ..stacking.rows import LayerStack
 from ..stacking.single import settled_copy
-from ..stacking.stack import LayerStack, Stack
+from ..stacking.stack import Stack
 from .config import Config
 from .data import Dataset
 from .losses import Loss, checked_loss
@@ -85,10 +86,8 @@ def refuse_nonsense(
     known = set(dataset.train.labels.unique().tolist())
     for name in ("val", "test"):
         strange = sorted(set(dataset[name].labels.unique().tolist()) - known)
-        named = (
-            f"{name}: has images of class {', '.join(map(str, strange))}, of which train has none"
-        )
-        require(not strange, f"{named}: no network could learn it")
+        which = f"images of class {', '.join(map(str, strange))}, of which train has none"
+        require(not strange, f"{name}: has {which}: no network could learn it")
     if loss is not None:
         smoothed = any(config.label_smoothing for config in configs)
         alone = "got a value above 0, takes 0 together with a loss of your own"
@@ -124,12 +123,12 @@ def plan(
         alike: dict[Hashable, list[tuple[int, nn.Module, Chance]]] = defaultdict(list)
         ways: dict[Hashable, Way] = {}
         for index in indices:
-            network, chance = built.pop(index, None) or build(model, configs[index], dataset)
+            made = built.pop(index) if index in built else build(model, configs[index], dataset)
+            network, chance = made
             key = "mlp" if model is build_mlp else key_of(network)
             if key not in ways:
-                ways[key] = (
-                    LayerStack if model is build_mlp else way_of(network, dataset.train.images)
-                )
+                plain = model is build_mlp
+                ways[key] = LayerStack if plain else way_of(network, dataset.train.images)
             alike[key].append((index, network, chance))
         for key, members in alike.items():
             # Rows with equal settings side by side can share an optimiser.

@@ -120,7 +120,7 @@ class Run:
 
     def _end_diverged(self, losses: Tensor) -> None:
         """Runs whose loss is no number any more end here."""
-        for position in np.flatnonzero(self.active & ~np.isfinite(_numbers(losses))):
+        for position in _places(self.active & ~np.isfinite(_numbers(losses))):
             self._diverge(position)
 
     @torch.no_grad()
@@ -143,12 +143,12 @@ class Run:
             tables = (train_loss, train_correct, val_loss, val_correct)
             values = dict(zip(CURVES, (table.mean(1) for table in tables), strict=True))
             finite = np.isfinite(values["train_loss"] + values["val_loss"])
-        for position in np.flatnonzero(self.active & ~finite):
+        for position in _places(self.active & ~finite):
             self._diverge(position)
         rows = np.array(self.indices)[self.active]
         for name, value in values.items():
             getattr(self.history, name)[rows, self.epoch] = value[self.active]
-        for position in np.flatnonzero(self.active):
+        for position in _places(self.active):
             self._judge(position, values["val_loss"][position], val_correct[position])
         self.optimizers.end_epoch(values["val_loss"])
         self.epoch += 1
@@ -199,9 +199,8 @@ class Run:
             left = (self.configs[0].epochs - self.epoch) * self.batches.count
             more = max(0, self.step + left - self.history.step_loss.shape[1])
             for name in ("step_loss", "learning_rate"):
-                wider = np.pad(
-                    getattr(self.history, name), ((0, 0), (0, more)), constant_values=np.nan
-                )
+                noted = getattr(self.history, name)
+                wider = np.pad(noted, ((0, 0), (0, more)), constant_values=np.nan)
                 setattr(self.history, name, wider)
         for index in self.indices:
             self.history.changes.setdefault(index, []).append((self.step, changes))
@@ -240,6 +239,10 @@ class Run:
         for part in (self.stack, self.batches, self.losses, self.optimizers):
             part.keep(positions)
         self.threads = Threads(several_threads(self.stack, self.batches.size))
+
+
+def _places(chosen: np.ndarray) -> list[int]:
+    return np.flatnonzero(chosen).tolist()
 
 
 def _numbers(values: Tensor) -> np.ndarray:

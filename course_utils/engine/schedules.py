@@ -109,11 +109,8 @@ def _checked(schedule: Callable[[Optimizer], LRScheduler], optimizer: Optimizer)
     takes = "takes a callable that returns a torch.optim.lr_scheduler of the optimizer it is given"
     require(isinstance(made, LRScheduler), f"schedule: it returned {made!r}, {takes}", TypeError)
     require(made.optimizer is optimizer, f"schedule: it returned another optimizer's, {takes}")
-    listens = isinstance(made, ReduceLROnPlateau)
-    require(
-        not listens or made.mode == "min",
-        'schedule: got mode="max", takes "min": it is told the loss',
-    )
+    other_way = isinstance(made, ReduceLROnPlateau) and made.mode != "min"
+    require(not other_way, 'schedule: got mode="max", takes "min": it is told the loss')
     moved = f"schedule: {type(made).__name__} changes the momentum, too; takes cycle_momentum=False"
     require(before == after, moved)
     return made

@@ -47,10 +47,12 @@ def fit(
     Raises ValueError or TypeError that names what makes no sense, before anything is trained.
     """
     configs = _as_list(configs)
-    options = {"model": model, "loss": loss, "autocast": autocast, "keep_models": keep_models}
     total = sum(config.epochs for config in configs)
+    runs = train(
+        configs, dataset, model=model, loss=loss, autocast=autocast, keep_models=keep_models
+    )
     with tqdm(total=total, unit="epoch", delay=2, leave=False, disable=not progress) as bar:
-        for run in train(configs, dataset, **options):
+        for run in runs:
             if on_step and run.step % every == 0:
                 on_step(run)
             if run.epoch_ended:
@@ -96,8 +98,6 @@ def _as_list(configs: Config | Sequence[Config]) -> list[Config]:
     configs = [configs] if isinstance(configs, Config) else list(configs)
     require(configs, "configs: got an empty list, takes at least one Config")
     for config in configs:
-        if not isinstance(config, Config):
-            raise TypeError(
-                f"configs: got a {type(config).__name__}, takes Config or a list of them"
-            )
+        got = f"configs: got a {type(config).__name__}, takes Config or a list of them"
+        require(isinstance(config, Config), got, TypeError)
     return configs

@@ -17,8 +17,9 @@ from torch.nn.modules.conv import _ConvNd
 
 from ..randomness import Chance
 from .layers import TWINS, layers_of
+from .rows import LayerStack, MappedStack
 from .single import Single, settled_copy
-from .stack import LayerStack, MappedStack, Stack
+from .stack import Stack
 
 Way = Callable[[list[nn.Module], list[Chance], torch.device], Stack]
 FEW = 4  # images that a trial takes

@@ -24,7 +24,8 @@ Tensors = dict[str, Tensor]
 def layers_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """(name, layer) of a Sequential in their order, with those of Sequentials inside it."""
     found: list[tuple[str, nn.Module]] = []
-    for name, layer in model._modules.items():
+    for name, layer in model._modules.items():  # `named_children` leaves out one that comes again
+        assert layer is not None  # no Sequential holds a None
         inside = layers_of(layer) if type(layer) is nn.Sequential else [("", layer)]
         found += [(f"{name}.{more}".rstrip("."), each) for more, each in inside]
     return found

@@ -33,11 +33,11 @@ class Single(Stack):
         return 2**63 - 1 if self.disturbed else super().slice_size(images)
 
     @property
-    def rows(self) -> Tensor:
+    def rows(self) -> Tensor:  # type: ignore[override]
         return parameters_to_vector(self._trained()).detach().unsqueeze(0)
 
     @property
-    def gradients(self) -> Tensor:
+    def gradients(self) -> Tensor:  # type: ignore[override]
         parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._trained()]
         return parameters_to_vector(parts).unsqueeze(0)
 

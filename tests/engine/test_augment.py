@@ -33,12 +33,18 @@ def test_the_generator_decides_and_nothing_else(name):
     assert not torch.equal(first, AUGMENTATIONS[name](DIGITS, generator(2)))
     again = generator(1)
     AUGMENTATIONS[name](DIGITS, again)
-    assert not torch.equal(first, AUGMENTATIONS[name](DIGITS, again))   # the next epoch differs
+    assert not torch.equal(first, AUGMENTATIONS[name](DIGITS, again))  # the next epoch differs
     assert torch.equal(torch.get_rng_state(), state) and torch.equal(DIGITS, before)
 
 
-@given(name=st.sampled_from(sorted(AUGMENTATIONS)), n=st.integers(1, 5), channels=st.integers(1, 3),
-       height=st.integers(1, 9), width=st.integers(1, 9), seed=st.integers(0, 1000))
+@given(
+    name=st.sampled_from(sorted(AUGMENTATIONS)),
+    n=st.integers(1, 5),
+    channels=st.integers(1, 3),
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    seed=st.integers(0, 1000),
+)
 def test_shape_type_and_range_are_kept(name, n, channels, height, width, seed):
     images = torch.rand(n, channels, height, width, generator=generator(seed))
     out = AUGMENTATIONS[name](images, generator(seed))
@@ -49,7 +55,9 @@ def test_shape_type_and_range_are_kept(name, n, channels, height, width, seed):
 @given(height=st.integers(1, 12), width=st.integers(1, 12))
 def test_no_range_is_no_change(height, width):
     images = torch.rand(3, 2, height, width, generator=generator(height))
-    torch.testing.assert_close(random_affine(images, generator(), **NONE), images, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        random_affine(images, generator(), **NONE), images, rtol=0, atol=1e-5
+    )
     torch.testing.assert_close(random_shift(images, generator(), 0), images, rtol=0, atol=1e-5)
 
 
@@ -66,17 +74,23 @@ def test_the_grid_is_that_of_affine_grid(monkeypatch, height, width):
     monkeypatch.setattr(augment.functional, "grid_sample", watched)
     images = torch.rand(200, 1, height, width)
     random_affine(images, generator(), degrees=12, shift=0.08, scale=0.12, shear=0.12)
-    neutral = functional.affine_grid(torch.eye(2, 3).expand(200, 2, 3), images.shape, align_corners=False)
+    neutral = functional.affine_grid(
+        torch.eye(2, 3).expand(200, 2, 3), images.shape, align_corners=False
+    )
     points = torch.cat([neutral.flatten(1, 2), torch.ones(200, height * width, 1)], 2)
     matrices = torch.linalg.lstsq(points, grids[0].flatten(1, 2)).solution.mT
-    torch.testing.assert_close(grids[0], functional.affine_grid(matrices, images.shape, align_corners=False),
-                               rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        grids[0],
+        functional.affine_grid(matrices, images.shape, align_corners=False),
+        rtol=0,
+        atol=1e-5,
+    )
     shifts = matrices[:, :, 2]
-    assert shifts.abs().max() <= 0.16 + 1e-5               # 2 is the whole side in these coordinates
-    assert (shifts.std(0) - 0.16 / 3**0.5).abs().max() < 0.02           # uniform within the limits
+    assert shifts.abs().max() <= 0.16 + 1e-5  # 2 is the whole side in these coordinates
+    assert (shifts.std(0) - 0.16 / 3**0.5).abs().max() < 0.02  # uniform within the limits
     assert len(matrices.round(decimals=5).unique(dim=0)) == 200
     determinants = torch.linalg.det(matrices[:, :, :2])
-    assert determinants.min() > 0.6 and determinants.max() < 1.5        # neither mirrored nor flattened
+    assert determinants.min() > 0.6 and determinants.max() < 1.5  # neither mirrored nor flattened
 
 
 def centroid(images):
@@ -98,7 +112,7 @@ def test_shift_moves_both_ways_by_no_more_than_its_share_of_the_side():
     moved = centroid(random_shift(spot(14, 14), generator(), 0.1))
     assert moved.abs().max() <= 2.9 + 1e-3 and moved.abs().max() > 2.5
     assert moved.mean(0).abs().max() < 0.3
-    assert torch.corrcoef(moved.mT)[0, 1].abs() < 0.2      # the two directions are drawn apart
+    assert torch.corrcoef(moved.mT)[0, 1].abs() < 0.2  # the two directions are drawn apart
 
 
 def test_degrees_turn_around_the_middle():

@@ -21,9 +21,32 @@ NOT_NEGATIVE = st.floats(0, allow_infinity=False)
 SHARE = st.floats(0, 1, exclude_max=True)
 NEGATIVE = st.floats(max_value=0, exclude_max=True, allow_infinity=False)
 NO_SHARE = NEGATIVE | st.floats(1, allow_infinity=False)
-NO_NUMBER = (st.sampled_from([math.nan, math.inf, -math.inf, 10**400, -10**400, True, False, np.True_, 1j, "0.1", b"1",
-                              [], [0.1], (0.1,), {}, object(), np.array([0.1]), float])
-             | st.text() | st.binary())
+NO_NUMBER = (
+    st.sampled_from(
+        [
+            math.nan,
+            math.inf,
+            -math.inf,
+            10**400,
+            -(10**400),
+            True,
+            False,
+            np.True_,
+            1j,
+            "0.1",
+            b"1",
+            [],
+            [0.1],
+            (0.1,),
+            {},
+            object(),
+            np.array([0.1]),
+            float,
+        ]
+    )
+    | st.text()
+    | st.binary()
+)
 
 
 def count(least):
@@ -31,7 +54,13 @@ def count(least):
 
 
 def no_count(least):
-    return st.integers(max_value=least - 1) | st.integers(2**63) | st.floats() | NO_NUMBER | st.just(np.float64(3))
+    return (
+        st.integers(max_value=least - 1)
+        | st.integers(2**63)
+        | st.floats()
+        | NO_NUMBER
+        | st.just(np.float64(3))
+    )
 
 
 def name_of(choices):
@@ -39,8 +68,13 @@ def name_of(choices):
 
 
 def no_name_of(choices, none=False):
-    wrong = (st.text().filter(lambda text: text not in choices) | st.integers() | st.floats() | st.booleans()
-             | st.sampled_from([[], ("relu",), {}, b"adam", "ADAM", " relu", "None"]))
+    wrong = (
+        st.text().filter(lambda text: text not in choices)
+        | st.integers()
+        | st.floats()
+        | st.booleans()
+        | st.sampled_from([[], ("relu",), {}, b"adam", "ADAM", " relu", "None"])
+    )
     return wrong if none else wrong | st.none()
 
 
@@ -53,7 +87,10 @@ FIELDS = {
     "momentum": (st.none() | SHARE, NO_SHARE | NO_NUMBER),
     "nesterov": (st.booleans(), st.sampled_from([0, 1, None, "True", "", 0.0])),
     "weight_decay": (NOT_NEGATIVE, NEGATIVE | st.none() | NO_NUMBER),
-    "schedule": (name_of(SCHEDULES) | st.just(lambda o: lr_scheduler.StepLR(o, 3)), no_name_of(SCHEDULES)),
+    "schedule": (
+        name_of(SCHEDULES) | st.just(lambda o: lr_scheduler.StepLR(o, 3)),
+        no_name_of(SCHEDULES),
+    ),
     "warmup": (SHARE, NO_SHARE | st.none() | NO_NUMBER),
     "clip_norm": (st.none() | POSITIVE, NEGATIVE | st.just(0) | NO_NUMBER),
     "activation": (name_of(ACTIVATIONS), no_name_of(ACTIVATIONS) | st.just(math.tanh)),
@@ -63,7 +100,10 @@ FIELDS = {
     "normalisation": (st.none() | name_of(NORMALISATIONS), no_name_of(NORMALISATIONS, none=True)),
     "dropout": (SHARE, NO_SHARE | st.none() | NO_NUMBER),
     "label_smoothing": (SHARE, NO_SHARE | st.none() | NO_NUMBER),
-    "augment": (st.none() | name_of(AUGMENTATIONS) | st.just(random_flip), no_name_of(AUGMENTATIONS, none=True)),
+    "augment": (
+        st.none() | name_of(AUGMENTATIONS) | st.just(random_flip),
+        no_name_of(AUGMENTATIONS, none=True),
+    ),
     "patience": (st.none() | count(1), no_count(1)),
     "seed": (st.integers(0, 2**32 - 1), st.none() | no_count(0) | st.integers(2**32)),
 }
@@ -93,26 +133,43 @@ def test_sense_is_accepted_and_kept(field, data):
     assert getattr(config, field) == value
 
 
-@given(st.fixed_dictionaries({field: sense for field, (sense, _) in FIELDS.items()
-                              if field not in ("momentum", "nesterov", "warmup")}))
+@given(
+    st.fixed_dictionaries(
+        {
+            field: sense
+            for field, (sense, _) in FIELDS.items()
+            if field not in ("momentum", "nesterov", "warmup")
+        }
+    )
+)
 def test_sensible_fields_go_together(fields):
     config = Config(**fields)
     assert Config(**config.to_dict()) == config and hash(config.replace()) == hash(config)
 
 
-@pytest.mark.parametrize(("field", "value", "plain"), [
-    ("learning_rate", np.float32(0.5), float), ("learning_rate", np.float64(0.1), float), ("learning_rate", 1, float),
-    ("learning_rate", Fraction(1, 4), float), ("learning_rate", np.int64(2), float),
-    ("weight_decay", np.float16(0.5), float), ("dropout", np.float32(0.25), float),
-    ("batch_size", np.int64(64), int), ("seed", np.uint8(200), int), ("width", np.int32(5), int),
-    ("epochs", np.uint64(3), int), ("patience", np.int8(3), int),
-])
+@pytest.mark.parametrize(
+    ("field", "value", "plain"),
+    [
+        ("learning_rate", np.float32(0.5), float),
+        ("learning_rate", np.float64(0.1), float),
+        ("learning_rate", 1, float),
+        ("learning_rate", Fraction(1, 4), float),
+        ("learning_rate", np.int64(2), float),
+        ("weight_decay", np.float16(0.5), float),
+        ("dropout", np.float32(0.25), float),
+        ("batch_size", np.int64(64), int),
+        ("seed", np.uint8(200), int),
+        ("width", np.int32(5), int),
+        ("epochs", np.uint64(3), int),
+        ("patience", np.int8(3), int),
+    ],
+)
 def test_numbers_of_other_kinds_become_plain_ones(field, value, plain):
     got = getattr(Config(**{field: value}), field)
     assert got == value and type(got) is plain
 
 
-@example(value=Fraction(10**40 - 1, 10**40))               # below 1, but not as a float
+@example(value=Fraction(10**40 - 1, 10**40))  # below 1, but not as a float
 @given(value=st.fractions(1, 3))
 def test_limits_hold_after_rounding(value):
     with pytest.raises(ValueError, match="^dropout: "):
@@ -138,14 +195,23 @@ def test_momentum_needs_an_optimizer_that_has_it(optimizer):
     assert Config(optimizer="rmsprop", momentum=0.9).momentum == 0.9
 
 
-@pytest.mark.parametrize("fields", [{"optimizer": "sgd"}, {"optimizer": "sgd", "momentum": 0.0}, {"optimizer": "adam"},
-                                    {"optimizer": "rmsprop", "momentum": 0.9}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"optimizer": "sgd"},
+        {"optimizer": "sgd", "momentum": 0.0},
+        {"optimizer": "adam"},
+        {"optimizer": "rmsprop", "momentum": 0.9},
+    ],
+)
 def test_nesterov_needs_sgd_with_momentum(fields):
     with pytest.raises(ValueError, match="^nesterov: got True, takes True only with"):
         Config(nesterov=True, **fields)
 
 
-@pytest.mark.parametrize("schedule", ["plateau", "warmup_stable_decay", lambda o: lr_scheduler.StepLR(o, 3)])
+@pytest.mark.parametrize(
+    "schedule", ["plateau", "warmup_stable_decay", lambda o: lr_scheduler.StepLR(o, 3)]
+)
 def test_warmup_is_refused_where_the_schedule_sees_to_its_own_start(schedule):
     with pytest.raises(ValueError, match="^warmup: got 0.1, takes 0 with schedule"):
         Config(schedule=schedule, warmup=0.1)

@@ -17,7 +17,7 @@ from course_utils.engine import plan
 from course_utils.engine.plan import build
 from course_utils.stacking.architecture import way_of
 from course_utils.stacking.single import Single
-from course_utils.stacking.stack import LayerStack, MappedStack
+from course_utils.stacking.rows import LayerStack, MappedStack
 
 MNIST = load_mnist(subset=60, image_size=4, device="cpu")
 DATA = Dataset(MNIST.train, MNIST.val.first(40), MNIST.test.first(10), "tiny")
@@ -65,8 +65,12 @@ class Leaky(nn.ReLU):
 class Tied(nn.Module):
     def __init__(self, width):
         super().__init__()
-        self.into, self.one, self.two, self.out = (nn.Linear(16, width), nn.Linear(width, width),
-                                                   nn.Linear(width, width), nn.Linear(width, 10))
+        self.into, self.one, self.two, self.out = (
+            nn.Linear(16, width),
+            nn.Linear(width, width),
+            nn.Linear(width, width),
+            nn.Linear(width, 10),
+        )
         self.two.weight = self.one.weight
 
     def forward(self, images):
@@ -110,7 +114,11 @@ class Counting(nn.Module):
 class Residual(nn.Module):
     def __init__(self, width):
         super().__init__()
-        self.into, self.block, self.norm = nn.Linear(16, width), nn.Linear(width, width), nn.BatchNorm1d(width)
+        self.into, self.block, self.norm = (
+            nn.Linear(16, width),
+            nn.Linear(width, width),
+            nn.BatchNorm1d(width),
+        )
         self.out, self.idle = nn.Linear(width, 10), nn.Linear(3, 3)
 
     def forward(self, images):
@@ -152,30 +160,68 @@ def patched():
 
 SHARED = nn.Linear(6, 6)
 NETWORKS = {
-    "plain": lambda: dense(nn.ReLU()), "deep": lambda: dense(nn.Tanh(), nn.Linear(6, 6), nn.GELU()),
-    "dropout": lambda: dense(nn.ReLU(), nn.Dropout(0.4)), "batch norm": lambda: dense(nn.BatchNorm1d(6), nn.ReLU()),
-    "layer norm": lambda: dense(nn.LayerNorm(6), nn.SiLU()), "no bias": lambda: dense(nn.Linear(6, 6, bias=False)),
-    "nested": lambda: nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(16, 6), nn.Sequential(nn.ELU())), nn.Linear(6, 10)),
+    "plain": lambda: dense(nn.ReLU()),
+    "deep": lambda: dense(nn.Tanh(), nn.Linear(6, 6), nn.GELU()),
+    "dropout": lambda: dense(nn.ReLU(), nn.Dropout(0.4)),
+    "batch norm": lambda: dense(nn.BatchNorm1d(6), nn.ReLU()),
+    "layer norm": lambda: dense(nn.LayerNorm(6), nn.SiLU()),
+    "no bias": lambda: dense(nn.Linear(6, 6, bias=False)),
+    "nested": lambda: nn.Sequential(
+        nn.Flatten(), nn.Sequential(nn.Linear(16, 6), nn.Sequential(nn.ELU())), nn.Linear(6, 10)
+    ),
     "one layer twice": lambda: dense(nn.ReLU(), layer := nn.Linear(6, 6), nn.Tanh(), layer),
-    "cumulative norm": lambda: dense(nn.BatchNorm1d(6, momentum=None)), "norm of no weights": lambda: dense(nn.LayerNorm(6, bias=False)),
-    "rrelu": lambda: dense(nn.RReLU()), "alpha dropout": lambda: dense(nn.AlphaDropout(0.3)), "softmax": lambda: dense(nn.Softmax(1)),
-    "subclassed sequential": lambda: Subclassed(nn.Flatten(), nn.Linear(16, 10)), "subclassed relu": lambda: dense(Leaky()),
-    "replaced buffer": lambda: Replaced(10), "replaced attribute": lambda: Replaced(10, registered=False),
-    "tied": lambda: Tied(6), "lstm": lambda: Recurrent(4), "lstm with dropout": lambda: Recurrent(4, 0.3),
-    "deciding": lambda: Deciding(6), "counting": lambda: Counting(6), "residual": lambda: Residual(6),
-    "numpy and random": lambda: NumPyNoise(6), "hooked": hooked, "frozen": frozen, "patched forward": patched,
-    "weight norm": lambda: nn.Sequential(nn.Flatten(), nn.utils.parametrizations.weight_norm(nn.Linear(16, 10))),
+    "cumulative norm": lambda: dense(nn.BatchNorm1d(6, momentum=None)),
+    "norm of no weights": lambda: dense(nn.LayerNorm(6, bias=False)),
+    "rrelu": lambda: dense(nn.RReLU()),
+    "alpha dropout": lambda: dense(nn.AlphaDropout(0.3)),
+    "softmax": lambda: dense(nn.Softmax(1)),
+    "subclassed sequential": lambda: Subclassed(nn.Flatten(), nn.Linear(16, 10)),
+    "subclassed relu": lambda: dense(Leaky()),
+    "replaced buffer": lambda: Replaced(10),
+    "replaced attribute": lambda: Replaced(10, registered=False),
+    "tied": lambda: Tied(6),
+    "lstm": lambda: Recurrent(4),
+    "lstm with dropout": lambda: Recurrent(4, 0.3),
+    "deciding": lambda: Deciding(6),
+    "counting": lambda: Counting(6),
+    "residual": lambda: Residual(6),
+    "numpy and random": lambda: NumPyNoise(6),
+    "hooked": hooked,
+    "frozen": frozen,
+    "patched forward": patched,
+    "weight norm": lambda: nn.Sequential(
+        nn.Flatten(), nn.utils.parametrizations.weight_norm(nn.Linear(16, 10))
+    ),
     "lazy": lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(10)),
-    "convolution": lambda: nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 10)),
+    "convolution": lambda: nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 10)
+    ),
 }
 # A stack of one may use other products than one of several: the same to rounding. These are never stacked.
-EXACT = {"rrelu", "alpha dropout", "replaced buffer", "replaced attribute", "lstm", "lstm with dropout", "deciding",
-         "counting", "numpy and random", "hooked", "patched forward", "convolution"}
+EXACT = {
+    "rrelu",
+    "alpha dropout",
+    "replaced buffer",
+    "replaced attribute",
+    "lstm",
+    "lstm with dropout",
+    "deciding",
+    "counting",
+    "numpy and random",
+    "hooked",
+    "patched forward",
+    "convolution",
+}
 
 
 def state_of_the_world():
-    return (torch.get_rng_state(), np.random.get_state()[1].copy(), np.random.get_state()[2:], random.getstate(),
-            torch.get_num_threads())
+    return (
+        torch.get_rng_state(),
+        np.random.get_state()[1].copy(),
+        np.random.get_state()[2:],
+        random.getstate(),
+        torch.get_num_threads(),
+    )
 
 
 def assert_same_world(one, two):
@@ -185,9 +231,13 @@ def assert_same_world(one, two):
 def assert_equal_records(history, other, exact=True):
     for name in RECORD:
         if exact:
-            np.testing.assert_array_equal(getattr(history, name), getattr(other, name), err_msg=name)
+            np.testing.assert_array_equal(
+                getattr(history, name), getattr(other, name), err_msg=name
+            )
         else:
-            np.testing.assert_allclose(getattr(history, name), getattr(other, name), rtol=2e-3, atol=0.03, err_msg=name)
+            np.testing.assert_allclose(
+                getattr(history, name), getattr(other, name), rtol=2e-3, atol=0.03, err_msg=name
+            )
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
@@ -195,12 +245,15 @@ def test_a_config_decides_its_run(kind):
     def model(config, dataset):
         return NETWORKS[kind]()
 
-    configs = BASE.seeds(4) + [BASE.replace(learning_rate=0.02), BASE.replace(seed=2, clip_norm=0.1)]
+    configs = BASE.seeds(4) + [
+        BASE.replace(learning_rate=0.02),
+        BASE.replace(seed=2, clip_norm=0.1),
+    ]
     before = state_of_the_world()
     together, again = run(configs, model=model), run(configs, model=model)
     assert_same_world(before, state_of_the_world())
     assert_equal_records(together, again)
-    assert len(set(together.step_loss[:, -1].tolist())) > 3            # seeds and rates do make a difference
+    assert len(set(together.step_loss[:, -1].tolist())) > 3  # seeds and rates do make a difference
     for index, config in enumerate(configs):
         alone = run(config, model=model)
         assert_equal_records(together[index], alone, exact=kind in EXACT)
@@ -229,23 +282,76 @@ def test_early_stopping_keeps_the_network_that_it_names(kind):
         assert np.array_equal(right.numpy(), history.val_correct[index])
 
 
-@pytest.mark.parametrize(("kind", "way"), [
-    *((kind, LayerStack) for kind in ("plain", "deep", "dropout", "batch norm", "layer norm", "no bias", "nested", "frozen")),
-    *((kind, MappedStack) for kind in ("residual", "tied", "softmax", "subclassed sequential", "subclassed relu",
-                                       "one layer twice", "norm of no weights")),
-    *((kind, Single) for kind in ("rrelu", "lstm with dropout", "deciding", "counting", "replaced buffer", "hooked",
-                                  "replaced attribute", "numpy and random", "patched forward", "convolution")),
-])
+@pytest.mark.parametrize(
+    ("kind", "way"),
+    [
+        *(
+            (kind, LayerStack)
+            for kind in (
+                "plain",
+                "deep",
+                "dropout",
+                "batch norm",
+                "layer norm",
+                "no bias",
+                "nested",
+                "frozen",
+            )
+        ),
+        *(
+            (kind, MappedStack)
+            for kind in (
+                "residual",
+                "tied",
+                "softmax",
+                "subclassed sequential",
+                "subclassed relu",
+                "one layer twice",
+                "norm of no weights",
+            )
+        ),
+        *(
+            (kind, Single)
+            for kind in (
+                "rrelu",
+                "lstm with dropout",
+                "deciding",
+                "counting",
+                "replaced buffer",
+                "hooked",
+                "replaced attribute",
+                "numpy and random",
+                "patched forward",
+                "convolution",
+            )
+        ),
+    ],
+)
 def test_the_fastest_way_that_is_right_is_taken(kind, way):
     network, _ = build(lambda config, dataset: NETWORKS[kind](), BASE, DATA)
     found = way_of(network, DATA.train.images)
     assert getattr(found, "func", found) is way
 
 
-@pytest.mark.parametrize("kind", ["plain", "deep", "batch norm", "layer norm", "no bias", "nested", "frozen", "residual", "tied"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "plain",
+        "deep",
+        "batch norm",
+        "layer norm",
+        "no bias",
+        "nested",
+        "frozen",
+        "residual",
+        "tied",
+    ],
+)
 def test_the_way_makes_no_difference(kind, monkeypatch):
     """Whatever can be stacked is trained once more one by one, as an ordinary module."""
-    configs = BASE.seeds(3) + [BASE.replace(optimizer="adamw", momentum=None, learning_rate=0.01, clip_norm=0.3)]
+    configs = BASE.seeds(3) + [
+        BASE.replace(optimizer="adamw", momentum=None, learning_rate=0.01, clip_norm=0.3)
+    ]
     options = {"model": lambda config, dataset: NETWORKS[kind]()}
     stacked = run(configs, **options)
     monkeypatch.setattr(plan, "way_of", lambda network, images: partial(Single))
@@ -253,15 +359,23 @@ def test_the_way_makes_no_difference(kind, monkeypatch):
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
-@given(kinds=st.lists(st.sampled_from(sorted(NETWORKS)), min_size=1, max_size=4, unique=True), seeds=st.lists(
-    st.integers(0, 3), min_size=1, max_size=3, unique=True), augment=st.sampled_from([None, "shift"]),
-       smoothing=st.sampled_from([0.0, 0.2]))
+@given(
+    kinds=st.lists(st.sampled_from(sorted(NETWORKS)), min_size=1, max_size=4, unique=True),
+    seeds=st.lists(st.integers(0, 3), min_size=1, max_size=3, unique=True),
+    augment=st.sampled_from([None, "shift"]),
+    smoothing=st.sampled_from([0.0, 0.2]),
+)
 def test_any_mixture_of_networks_is_each_of_them_alone(kinds, seeds, augment, smoothing):
     def model(config, dataset):
-        return NETWORKS[kinds[config.width - 1]]()         # the width only says which
+        return NETWORKS[kinds[config.width - 1]]()  # the width only says which
 
-    configs = [BASE.replace(width=1 + number, seed=seed, augment=augment, label_smoothing=smoothing, epochs=1)
-               for seed in seeds for number in range(len(kinds))]
+    configs = [
+        BASE.replace(
+            width=1 + number, seed=seed, augment=augment, label_smoothing=smoothing, epochs=1
+        )
+        for seed in seeds
+        for number in range(len(kinds))
+    ]
     together = run(configs, model=model)
     for index, config in enumerate(configs):
         assert_equal_records(together[index], run(config, model=model), exact=False)
@@ -274,7 +388,9 @@ def test_threads_that_train_at_the_same_time_do_not_mix(kind):
 
     def work(index):
         for _ in range(3):
-            found.setdefault(index, []).append(run(configs[index], model=lambda config, dataset: NETWORKS[kind]()))
+            found.setdefault(index, []).append(
+                run(configs[index], model=lambda config, dataset: NETWORKS[kind]())
+            )
 
     before = state_of_the_world()
     threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
@@ -298,11 +414,17 @@ def test_settings_of_a_layer_do_not_leak_to_its_neighbour():
         assert_equal_records(history[index], run(history.configs[index], model=model))
 
 
-@pytest.mark.parametrize("fields", [{"dropout": 0.5}, {"dropout": 0.5, "augment": "affine", "normalisation": "batch"}])
+@pytest.mark.parametrize(
+    "fields", [{"dropout": 0.5}, {"dropout": 0.5, "augment": "affine", "normalisation": "batch"}]
+)
 def test_dropout_follows_the_seed_and_not_the_stack(fields):
     config = BASE.replace(**fields)
     alone = run(config)
-    for neighbours in ([config.replace(seed=1)], [config.replace(learning_rate=0.01)], [config.replace(dropout=0.1)]):
+    for neighbours in (
+        [config.replace(seed=1)],
+        [config.replace(learning_rate=0.01)],
+        [config.replace(dropout=0.1)],
+    ):
         assert_equal_records(run([config, *neighbours])[0], alone)
         assert_equal_records(run([*neighbours, config])[1], alone)
 
@@ -350,7 +472,9 @@ def test_a_learners_own_module_is_a_start_and_is_left_as_it_was():
     history = run(BASE.seeds(2), model=lambda config, dataset: own)
     for name, value in own.state_dict().items():
         assert torch.equal(value, before[name])
-    assert not torch.equal(history.model(0)[1].weight, history.model(1)[1].weight)     # their batches differ
+    assert not torch.equal(
+        history.model(0)[1].weight, history.model(1)[1].weight
+    )  # their batches differ
 
 
 def test_a_module_that_fails_leaves_the_world_as_it_was():

@@ -13,10 +13,18 @@ from course_utils.engine.schedules import SCHEDULES, make_schedule
 
 WITH_WARMUP = [name for name in SCHEDULES if name not in ("plateau", "warmup_stable_decay")]
 RATE = 0.4
-KIND = {"step": lr_scheduler.StepLR, "multistep": lr_scheduler.MultiStepLR, "exponential": lr_scheduler.ExponentialLR,
-        "linear": lr_scheduler.LinearLR, "cosine": lr_scheduler.CosineAnnealingLR, "cyclic": lr_scheduler.CyclicLR,
-        "warm_restarts": lr_scheduler.CosineAnnealingWarmRestarts, "one_cycle": lr_scheduler.OneCycleLR,
-        "warmup_stable_decay": lr_scheduler.SequentialLR, "plateau": lr_scheduler.ReduceLROnPlateau}
+KIND = {
+    "step": lr_scheduler.StepLR,
+    "multistep": lr_scheduler.MultiStepLR,
+    "exponential": lr_scheduler.ExponentialLR,
+    "linear": lr_scheduler.LinearLR,
+    "cosine": lr_scheduler.CosineAnnealingLR,
+    "cyclic": lr_scheduler.CyclicLR,
+    "warm_restarts": lr_scheduler.CosineAnnealingWarmRestarts,
+    "one_cycle": lr_scheduler.OneCycleLR,
+    "warmup_stable_decay": lr_scheduler.SequentialLR,
+    "plateau": lr_scheduler.ReduceLROnPlateau,
+}
 
 
 def make_optimizer(**options):
@@ -30,7 +38,7 @@ def curve(schedule, steps, warmup=0.0):
     rates = []
     for _ in range(steps):
         rates.append(optimizer.param_groups[0]["lr"] / RATE)
-        assert optimizer.param_groups[0]["momentum"] == 0.9             # only the rate is touched
+        assert optimizer.param_groups[0]["momentum"] == 0.9  # only the rate is touched
         optimizer.step()
         if scheduler is not None and schedule != "plateau":
             scheduler.step()
@@ -51,18 +59,29 @@ def test_every_schedule_is_one_of_torchs_own():
     assert make_schedule("constant", make_optimizer(), 100) is None
 
 
-@pytest.mark.parametrize(("name", "expected"), [
-    ("constant", lambda t: 1.0),
-    ("step", lambda t: 0.1 ** (t // 28)),
-    ("multistep", lambda t: 1 if t < 42 else 0.1 if t < 63 else 0.01),
-    ("exponential", lambda t: 0.01 ** (t / 84)),
-    ("linear", lambda t: 1 - 0.999 * t / 84),
-    ("cosine", lambda t: fall(t / 84)),
-    ("warm_restarts", lambda t: fall(t / 12) if t < 12 else fall((t - 12) / 24) if t < 36 else fall((t - 36) / 48)),
-    ("cyclic", lambda t: 0.1 + 0.9 * (1 - abs(t % 20 - 10) / 10)),
-    ("warmup_stable_decay", lambda t: 0.01 + 0.99 * t / 8 if t < 8 else 1 if t < 68 else 1 - 0.999 * (t - 68) / 16),
-    ("plateau", lambda t: 1.0),
-])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("constant", lambda t: 1.0),
+        ("step", lambda t: 0.1 ** (t // 28)),
+        ("multistep", lambda t: 1 if t < 42 else 0.1 if t < 63 else 0.01),
+        ("exponential", lambda t: 0.01 ** (t / 84)),
+        ("linear", lambda t: 1 - 0.999 * t / 84),
+        ("cosine", lambda t: fall(t / 84)),
+        (
+            "warm_restarts",
+            lambda t: (
+                fall(t / 12) if t < 12 else fall((t - 12) / 24) if t < 36 else fall((t - 36) / 48)
+            ),
+        ),
+        ("cyclic", lambda t: 0.1 + 0.9 * (1 - abs(t % 20 - 10) / 10)),
+        (
+            "warmup_stable_decay",
+            lambda t: 0.01 + 0.99 * t / 8 if t < 8 else 1 if t < 68 else 1 - 0.999 * (t - 68) / 16,
+        ),
+        ("plateau", lambda t: 1.0),
+    ],
+)
 def test_the_curve_is_the_one_intended(name, expected):
     assert curve(name, 84) == pytest.approx([expected(step) for step in range(84)], abs=1e-9)
 
@@ -91,7 +110,9 @@ def test_warm_restarts_start_again_exactly_twice_and_each_cycle_falls(steps):
 
 @given(st.integers(1, 400))
 def test_step_has_at_most_three_levels(steps):
-    assert len({round(math.log10(rate)) for rate in curve("step", steps)}) == min(3, steps if steps != 4 else 2)
+    assert len({round(math.log10(rate)) for rate in curve("step", steps)}) == min(
+        3, steps if steps != 4 else 2
+    )
 
 
 @given(steps=st.integers(1, 200), warmup=st.floats(0, 0.9), name=st.sampled_from(sorted(SCHEDULES)))
@@ -100,7 +121,7 @@ def test_rates_are_finite_positive_and_never_above_the_configured_one(steps, war
     assert len(rates) == steps
     assert all(0 < rate <= 1 + 1e-9 for rate in rates)
     if steps >= 10:
-        assert max(rates) > 0.7                            # and near the configured one at some time
+        assert max(rates) > 0.7  # and near the configured one at some time
 
 
 @given(steps=st.integers(1, 200), cut=st.integers(1, 201))
@@ -110,13 +131,18 @@ def test_a_warm_up_of_a_whole_number_of_steps_does_not_divide_by_zero(steps, cut
 
 
 @example(steps=2, warmup=0.75, name="exponential")
-@given(steps=st.integers(2, 200), warmup=st.floats(0.01, 0.9),
-       name=st.sampled_from([name for name in WITH_WARMUP if name != "one_cycle"]))
-def test_warm_up_climbs_linearly_for_its_share_and_then_leaves_the_rest_to_the_schedule(steps, warmup, name):
+@given(
+    steps=st.integers(2, 200),
+    warmup=st.floats(0.01, 0.9),
+    name=st.sampled_from([name for name in WITH_WARMUP if name != "one_cycle"]),
+)
+def test_warm_up_climbs_linearly_for_its_share_and_then_leaves_the_rest_to_the_schedule(
+    steps, warmup, name
+):
     climb = round(warmup * steps)
     rates = curve(name, steps, warmup)
     assert rates[:climb] == pytest.approx([0.01 + 0.99 * step / climb for step in range(climb)])
-    left = steps - climb                                   # none, where the warm-up fills a very short run
+    left = steps - climb  # none, where the warm-up fills a very short run
     assert rates[climb:] == pytest.approx(curve(name, max(1, left))[:left])
 
 

@@ -16,8 +16,10 @@ from course_utils.stacking import architecture
 
 CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 CLOSE = {"rtol": 2e-3, "atol": 2e-4}
-BASE = Config(batch_size=20, epochs=5, width=8, activation="tanh", optimizer="sgd", learning_rate=0.3)
-STEPS = 50                                                 # 190 images: nine batches of 20 and one of 10, five times
+BASE = Config(
+    batch_size=20, epochs=5, width=8, activation="tanh", optimizer="sgd", learning_rate=0.3
+)
+STEPS = 50  # 190 images: nine batches of 20 and one of 10, five times
 
 
 def small(images=190, size=7, device="cpu"):
@@ -53,7 +55,9 @@ def plain_mlp(config, dataset, normalisation=None):
     return nn.Sequential(*layers)
 
 
-def plain_loop(config, model, optimizer=None, scheduler=None, dataset=DATA, loss=functional.cross_entropy):
+def plain_loop(
+    config, model, optimizer=None, scheduler=None, dataset=DATA, loss=functional.cross_entropy
+):
     """The loop of every tutorial. Returns the losses and the learning rates of all steps; trains ``model``."""
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = optimizer or torch.optim.SGD(trained, lr=config.learning_rate)
@@ -82,7 +86,9 @@ def plain_loop(config, model, optimizer=None, scheduler=None, dataset=DATA, loss
 def evaluate(model, split):
     """(mean loss, which are right), in evaluation mode."""
     logits = model.eval()(split.images)
-    return functional.cross_entropy(logits, split.labels).item(), (logits.argmax(1) == split.labels).cpu().numpy()
+    return functional.cross_entropy(logits, split.labels).item(), (
+        logits.argmax(1) == split.labels
+    ).cpu().numpy()
 
 
 def assert_same_weights(model, expected, **tolerance):
@@ -112,48 +118,93 @@ def assert_alike(history, other):
     """Two records hold the same numbers, up to rounding."""
     for name in (*CURVES, "step_loss", "learning_rate"):
         tolerance = {"atol": 0.011} if "accuracy" in name else {"rtol": 2e-3, "atol": 1e-5}
-        np.testing.assert_allclose(getattr(history, name), getattr(other, name), err_msg=name, **tolerance)
+        np.testing.assert_allclose(
+            getattr(history, name), getattr(other, name), err_msg=name, **tolerance
+        )
     np.testing.assert_array_equal(history.kept_epoch, other.kept_epoch)
 
 
 OPTIMIZERS = {
     "sgd": ({"learning_rate": 0.3}, lambda p, lr: torch.optim.SGD(p, lr=lr)),
-    "sgd with L2": ({"learning_rate": 0.3, "weight_decay": 0.02},
-                    lambda p, lr: torch.optim.SGD(p, lr=lr, weight_decay=0.02)),
-    "momentum": ({"learning_rate": 0.1, "momentum": 0.9}, lambda p, lr: torch.optim.SGD(p, lr=lr, momentum=0.9)),
-    "nesterov": ({"learning_rate": 0.1, "momentum": 0.9, "nesterov": True},
-                 lambda p, lr: torch.optim.SGD(p, lr=lr, momentum=0.9, nesterov=True)),
-    "adam": ({"optimizer": "adam", "learning_rate": 0.01}, lambda p, lr: torch.optim.Adam(p, lr=lr)),
-    "adam with L2": ({"optimizer": "adam", "learning_rate": 0.01, "weight_decay": 0.02},
-                     lambda p, lr: torch.optim.Adam(p, lr=lr, weight_decay=0.02)),
-    "adamw": ({"optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 0.3},
-              lambda p, lr: torch.optim.AdamW(p, lr=lr, weight_decay=0.3)),
-    "adamw without decay": ({"optimizer": "adamw", "learning_rate": 0.01},
-                            lambda p, lr: torch.optim.AdamW(p, lr=lr, weight_decay=0)),
-    "rmsprop": ({"optimizer": "rmsprop", "learning_rate": 0.003}, lambda p, lr: torch.optim.RMSprop(p, lr=lr)),
-    "rmsprop with momentum": ({"optimizer": "rmsprop", "learning_rate": 0.001, "momentum": 0.8},
-                              lambda p, lr: torch.optim.RMSprop(p, lr=lr, momentum=0.8)),
+    "sgd with L2": (
+        {"learning_rate": 0.3, "weight_decay": 0.02},
+        lambda p, lr: torch.optim.SGD(p, lr=lr, weight_decay=0.02),
+    ),
+    "momentum": (
+        {"learning_rate": 0.1, "momentum": 0.9},
+        lambda p, lr: torch.optim.SGD(p, lr=lr, momentum=0.9),
+    ),
+    "nesterov": (
+        {"learning_rate": 0.1, "momentum": 0.9, "nesterov": True},
+        lambda p, lr: torch.optim.SGD(p, lr=lr, momentum=0.9, nesterov=True),
+    ),
+    "adam": (
+        {"optimizer": "adam", "learning_rate": 0.01},
+        lambda p, lr: torch.optim.Adam(p, lr=lr),
+    ),
+    "adam with L2": (
+        {"optimizer": "adam", "learning_rate": 0.01, "weight_decay": 0.02},
+        lambda p, lr: torch.optim.Adam(p, lr=lr, weight_decay=0.02),
+    ),
+    "adamw": (
+        {"optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 0.3},
+        lambda p, lr: torch.optim.AdamW(p, lr=lr, weight_decay=0.3),
+    ),
+    "adamw without decay": (
+        {"optimizer": "adamw", "learning_rate": 0.01},
+        lambda p, lr: torch.optim.AdamW(p, lr=lr, weight_decay=0),
+    ),
+    "rmsprop": (
+        {"optimizer": "rmsprop", "learning_rate": 0.003},
+        lambda p, lr: torch.optim.RMSprop(p, lr=lr),
+    ),
+    "rmsprop with momentum": (
+        {"optimizer": "rmsprop", "learning_rate": 0.001, "momentum": 0.8},
+        lambda p, lr: torch.optim.RMSprop(p, lr=lr, momentum=0.8),
+    ),
 }
 
 
 def warm_cosine(optimizer):
     climb = lr_scheduler.LinearLR(optimizer, 0.01, 1.0, total_iters=10)
-    return lr_scheduler.SequentialLR(optimizer, [climb, lr_scheduler.CosineAnnealingLR(optimizer, 40)], [10])
+    return lr_scheduler.SequentialLR(
+        optimizer, [climb, lr_scheduler.CosineAnnealingLR(optimizer, 40)], [10]
+    )
 
 
 SCHEDULES = {
     "constant": ({}, None),
     "step": ({"schedule": "step"}, lambda o: lr_scheduler.StepLR(o, 17, 0.1)),
     "cosine": ({"schedule": "cosine"}, lambda o: lr_scheduler.CosineAnnealingLR(o, STEPS)),
-    "warm restarts": ({"schedule": "warm_restarts"}, lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 8, 2)),
-    "one-cycle": ({"schedule": "one_cycle"}, lambda o: lr_scheduler.OneCycleLR(
-        o, o.param_groups[0]["lr"], total_steps=STEPS + 1, cycle_momentum=False)),
-    "cyclic": ({"schedule": "cyclic"}, lambda o: lr_scheduler.CyclicLR(
-        o, o.param_groups[0]["lr"] / 10, o.param_groups[0]["lr"], step_size_up=6, cycle_momentum=False)),
+    "warm restarts": (
+        {"schedule": "warm_restarts"},
+        lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 8, 2),
+    ),
+    "one-cycle": (
+        {"schedule": "one_cycle"},
+        lambda o: lr_scheduler.OneCycleLR(
+            o, o.param_groups[0]["lr"], total_steps=STEPS + 1, cycle_momentum=False
+        ),
+    ),
+    "cyclic": (
+        {"schedule": "cyclic"},
+        lambda o: lr_scheduler.CyclicLR(
+            o,
+            o.param_groups[0]["lr"] / 10,
+            o.param_groups[0]["lr"],
+            step_size_up=6,
+            cycle_momentum=False,
+        ),
+    ),
     "warm-up and cosine": ({"schedule": "cosine", "warmup": 0.2}, warm_cosine),
-    "plateau": ({"schedule": "plateau"}, lambda o: lr_scheduler.ReduceLROnPlateau(o, factor=0.3, patience=2)),
-    "one's own": ({"schedule": lambda o: lr_scheduler.ExponentialLR(o, 0.97)},
-                  lambda o: lr_scheduler.ExponentialLR(o, 0.97)),
+    "plateau": (
+        {"schedule": "plateau"},
+        lambda o: lr_scheduler.ReduceLROnPlateau(o, factor=0.3, patience=2),
+    ),
+    "one's own": (
+        {"schedule": lambda o: lr_scheduler.ExponentialLR(o, 0.97)},
+        lambda o: lr_scheduler.ExponentialLR(o, 0.97),
+    ),
 }
 
 
@@ -164,18 +215,24 @@ def test_a_stack_equals_plain_loops(optimizer, schedule):
     more, make_scheduler = SCHEDULES[schedule]
     config = BASE.replace(**fields, **more)
     # Two that can share an optimiser, one that cannot, and one that shares its batches with another.
-    configs = [config, config.replace(seed=1), config.replace(seed=2, learning_rate=config.learning_rate / 3),
-               config.replace(learning_rate=config.learning_rate / 2)]
+    configs = [
+        config,
+        config.replace(seed=1),
+        config.replace(seed=2, learning_rate=config.learning_rate / 3),
+        config.replace(learning_rate=config.learning_rate / 2),
+    ]
     history = run(configs)
     for index, each in enumerate(configs):
         model = plain_mlp(each, DATA)
         before = copy.deepcopy(model)
-        losses, rates = plain_loop(each, model, make_optimizer(model.parameters(), each.learning_rate), make_scheduler)
+        losses, rates = plain_loop(
+            each, model, make_optimizer(model.parameters(), each.learning_rate), make_scheduler
+        )
         assert len(losses) == STEPS
         np.testing.assert_allclose(history.learning_rate[index], rates, rtol=1e-5)
         np.testing.assert_allclose(history.step_loss[index], losses, rtol=2e-3, atol=1e-4)
         assert_same_run(history, index, model)
-        with pytest.raises(AssertionError):                # there was something to learn
+        with pytest.raises(AssertionError):  # there was something to learn
             assert_same_weights(history.model(index), before)
 
 
@@ -194,11 +251,27 @@ def test_plateau_equals_plain_loops_where_it_lowers_the_rate():
 
 
 @pytest.mark.parametrize("alone", [False, True])
-@pytest.mark.parametrize(("fields", "normalisation"), [
-    ({"depth": 0}, None), ({"depth": 3, "activation": "relu", "learning_rate": 0.1}, None),
-    ({"normalisation": "batch", "depth": 2}, nn.BatchNorm1d), ({"normalisation": "layer"}, nn.LayerNorm),
-    ({"batch_size": 1000}, None), ({"batch_size": 190}, None), ({"clip_norm": 0.3, "learning_rate": 1.0}, None),
-], ids=["no hidden layer", "deep", "batch norm", "layer norm", "batch beyond the data", "batch of all", "clipping"])
+@pytest.mark.parametrize(
+    ("fields", "normalisation"),
+    [
+        ({"depth": 0}, None),
+        ({"depth": 3, "activation": "relu", "learning_rate": 0.1}, None),
+        ({"normalisation": "batch", "depth": 2}, nn.BatchNorm1d),
+        ({"normalisation": "layer"}, nn.LayerNorm),
+        ({"batch_size": 1000}, None),
+        ({"batch_size": 190}, None),
+        ({"clip_norm": 0.3, "learning_rate": 1.0}, None),
+    ],
+    ids=[
+        "no hidden layer",
+        "deep",
+        "batch norm",
+        "layer norm",
+        "batch beyond the data",
+        "batch of all",
+        "clipping",
+    ],
+)
 def test_other_networks_and_batches_equal_plain_loops(fields, normalisation, alone):
     configs = [BASE.replace(**fields, seed=seed) for seed in range(1 if alone else 3)]
     history = run(configs)
@@ -208,15 +281,21 @@ def test_other_networks_and_batches_equal_plain_loops(fields, normalisation, alo
         assert len(losses) == np.isfinite(history.step_loss[index]).sum()
         np.testing.assert_allclose(history.step_loss[index], losses, rtol=2e-3, atol=1e-4)
         assert_same_run(history, index, model)
-        for mine, other in zip([b for b in history.model(index).buffers() if b.numel() == 8],
-                               [b for b in model.buffers() if b.numel() == 8], strict=True):
-            torch.testing.assert_close(mine, other, **CLOSE)            # the running statistics of BatchNorm
+        for mine, other in zip(
+            [b for b in history.model(index).buffers() if b.numel() == 8],
+            [b for b in model.buffers() if b.numel() == 8],
+            strict=True,
+        ):
+            torch.testing.assert_close(mine, other, **CLOSE)  # the running statistics of BatchNorm
 
 
 def test_clipping_is_each_networks_own():
     """One clips hard, one hardly ever, one not at all: in one stack."""
     limits = (0.1, 2.0, None)
-    configs = [BASE.replace(clip_norm=limit, learning_rate=1.0, seed=seed) for seed, limit in enumerate(limits)]
+    configs = [
+        BASE.replace(clip_norm=limit, learning_rate=1.0, seed=seed)
+        for seed, limit in enumerate(limits)
+    ]
     history = run(configs)
     for index, config in enumerate(configs):
         model = plain_mlp(config, DATA)
@@ -232,7 +311,10 @@ def test_every_device_equals_plain_loops(device):
         pytest.skip("this machine has no CUDA")
     if device == "mps" and not torch.backends.mps.is_available():
         pytest.skip("this machine has no MPS")
-    configs = [BASE.replace(seed=seed, optimizer="adamw", learning_rate=0.01, schedule="cosine") for seed in range(3)]
+    configs = [
+        BASE.replace(seed=seed, optimizer="adamw", learning_rate=0.01, schedule="cosine")
+        for seed in range(3)
+    ]
     history = run(configs, small(device=device))
     for index, config in enumerate(configs):
         model = plain_mlp(config, DATA)
@@ -250,17 +332,26 @@ def rows_of(history):
 
 
 NEIGHBOURS = [
-    BASE, BASE.replace(seed=1), BASE.replace(seed=1, learning_rate=0.1),
+    BASE,
+    BASE.replace(seed=1),
+    BASE.replace(seed=1, learning_rate=0.1),
     BASE.replace(seed=2, momentum=0.9, learning_rate=0.05),
-    BASE.replace(optimizer="adamw", learning_rate=0.01, schedule="cosine"), BASE.replace(seed=3, clip_norm=0.2),
-    BASE.replace(seed=4, label_smoothing=0.2), BASE.replace(optimizer="rmsprop", learning_rate=0.003, init="xavier"),
-    BASE.replace(seed=5, schedule="plateau"), BASE.replace(seed=6, augment="shift"),
-    BASE.replace(seed=1, augment="affine"), BASE.replace(seed=7, patience=1, learning_rate=2.0),
+    BASE.replace(optimizer="adamw", learning_rate=0.01, schedule="cosine"),
+    BASE.replace(seed=3, clip_norm=0.2),
+    BASE.replace(seed=4, label_smoothing=0.2),
+    BASE.replace(optimizer="rmsprop", learning_rate=0.003, init="xavier"),
+    BASE.replace(seed=5, schedule="plateau"),
+    BASE.replace(seed=6, augment="shift"),
+    BASE.replace(seed=1, augment="affine"),
+    BASE.replace(seed=7, patience=1, learning_rate=2.0),
 ]
 
 
-@pytest.mark.parametrize("order", [range(len(NEIGHBOURS)), range(len(NEIGHBOURS))[::-1], [3, 10, 0, 7], [11, 2]],
-                         ids=["as given", "reversed", "four", "two"])
+@pytest.mark.parametrize(
+    "order",
+    [range(len(NEIGHBOURS)), range(len(NEIGHBOURS))[::-1], [3, 10, 0, 7], [11, 2]],
+    ids=["as given", "reversed", "four", "two"],
+)
 def test_a_result_does_not_depend_on_who_shares_the_stack(order):
     history = run([NEIGHBOURS[index] for index in order])
     for place, index in enumerate(order):
@@ -269,10 +360,20 @@ def test_a_result_does_not_depend_on_who_shares_the_stack(order):
         assert_same_weights(history.model(place), alone.model())
 
 
-@pytest.mark.parametrize("change", [
-    {"learning_rate": 0.05}, {"momentum": 0.5}, {"nesterov": True}, {"weight_decay": 0.05}, {"schedule": "step"},
-    {"warmup": 0.5}, {"optimizer": "rmsprop"}, {"schedule": lambda o: lr_scheduler.ConstantLR(o, 0.3, 99)}],
-                         ids=lambda change: "".join(change))
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"learning_rate": 0.05},
+        {"momentum": 0.5},
+        {"nesterov": True},
+        {"weight_decay": 0.05},
+        {"schedule": "step"},
+        {"warmup": 0.5},
+        {"optimizer": "rmsprop"},
+        {"schedule": lambda o: lr_scheduler.ConstantLR(o, 0.3, 99)},
+    ],
+    ids=lambda change: "".join(change),
+)
 def test_neighbours_that_differ_in_one_field_only_are_told_apart(change):
     config = BASE.replace(learning_rate=0.02, momentum=0.9, schedule="cosine")
     history = run([config, config.replace(**change), config.replace(seed=1)])
@@ -286,21 +387,33 @@ def test_cutting_a_stack_into_parts_changes_nothing(monkeypatch, most):
     whole, sizes = run(NEIGHBOURS), []
     monkeypatch.setattr(architecture, "STACK_PARAMETERS", most)
     cut = run(NEIGHBOURS, on_epoch=lambda run: sizes.append(len(run.indices)))
-    assert max(sizes) == max(1, most // 490)               # 49 x 8 + 8 + 8 x 10 + 10 = 490 numbers a network
+    assert max(sizes) == max(1, most // 490)  # 49 x 8 + 8 + 8 x 10 + 10 = 490 numbers a network
     assert_alike(whole, cut)
 
 
 def test_configurations_that_cannot_share_a_stack_come_back_in_the_order_given():
     fields = itertools.product((20, 50), (4, 8), (0, 1, 2), (1, 2))
-    configs = [BASE.replace(batch_size=batch, width=width, depth=depth, epochs=epochs, seed=seed)
-               for seed, (batch, width, depth, epochs) in enumerate(fields)]
+    configs = [
+        BASE.replace(batch_size=batch, width=width, depth=depth, epochs=epochs, seed=seed)
+        for seed, (batch, width, depth, epochs) in enumerate(fields)
+    ]
     configs = [configs[index] for index in np.random.default_rng(0).permutation(len(configs))]
     history = run(configs)
-    assert history.configs == configs and history.val_loss.shape == (24, 2) and history.step_loss.shape == (24, 20)
+    assert (
+        history.configs == configs
+        and history.val_loss.shape == (24, 2)
+        and history.step_loss.shape == (24, 20)
+    )
     for index, config in enumerate(configs):
         steps = config.epochs * math.ceil(190 / config.batch_size)
-        assert np.isfinite(history.step_loss[index]).tolist() == [True] * steps + [False] * (20 - steps)
-        assert np.isfinite(history.val_loss[index]).sum() == config.epochs == history.kept_epoch[index] + 1
+        assert np.isfinite(history.step_loss[index]).tolist() == [True] * steps + [False] * (
+            20 - steps
+        )
+        assert (
+            np.isfinite(history.val_loss[index]).sum()
+            == config.epochs
+            == history.kept_epoch[index] + 1
+        )
         model = plain_mlp(config, DATA)
         plain_loop(config, model)
         assert_same_run(history, index, model)
@@ -311,17 +424,21 @@ def test_dropout_in_a_stack_is_dropout_alone_in_distribution():
     stacked = run(configs).step_loss.mean(1)
     alone = np.concatenate([run(config).step_loss.mean(1) for config in configs])
     without = run([config.replace(dropout=0.0) for config in configs]).step_loss.mean(1)
-    difference = stacked - alone                           # paired: same weights at the start, same batches
+    difference = stacked - alone  # paired: same weights at the start, same batches
     assert abs(difference.mean()) < 4 * difference.std() / math.sqrt(60)
     assert difference.std() > 0
-    assert (stacked - without).mean() > 4 * (stacked - without).std() / math.sqrt(60)     # it would be noticed
+    assert (stacked - without).mean() > 4 * (stacked - without).std() / math.sqrt(
+        60
+    )  # it would be noticed
 
 
 def test_rates_of_dropout_differ_within_a_stack():
     config = BASE.replace(width=64, epochs=1)
-    configs = [config.replace(dropout=rate, seed=seed) for rate in (0.0, 0.3, 0.9) for seed in range(8)]
+    configs = [
+        config.replace(dropout=rate, seed=seed) for rate in (0.0, 0.3, 0.9) for seed in range(8)
+    ]
     history, plain = run(configs), run([config.replace(dropout=0.0) for config in configs])
-    assert_alike(history[:8], plain[:8])                   # none is none, next to whom it may be
+    assert_alike(history[:8], plain[:8])  # none is none, next to whom it may be
     worse = (history.step_loss - plain.step_loss).mean(1).reshape(3, 8).mean(1)
     assert worse[0] == pytest.approx(0, abs=1e-4) and worse[2] > worse[1] > 0.02
     assert [history.model(index)[3].p for index in (0, 8, 16)] == pytest.approx([0, 0.3, 0.9])
@@ -337,9 +454,10 @@ def test_a_run_that_diverges_is_marked_ends_and_harms_no_neighbour(shared, patie
     calm = [BASE.replace(seed=seed, patience=patience, activation="relu") for seed in range(3)]
     wild = calm[0].replace(seed=9, learning_rate=1e25)
     if shared:
+
         def model(config, dataset):
             network = make_mlp(49, 8)
-            if config.seed == 9:                           # as if a bad start had made it explode
+            if config.seed == 9:  # as if a bad start had made it explode
                 network[1].weight.data[0, 0], network[-1].weight.data[:] = math.inf, math.nan
             return network
 
@@ -352,8 +470,15 @@ def test_a_run_that_diverges_is_marked_ends_and_harms_no_neighbour(shared, patie
     for index, other in ((0, 0), (2, 1), (3, 2)):
         assert_same_weights(history.model(index), expected.model(other))
     last = np.flatnonzero(~np.isnan(history.learning_rate[1])).max()
-    assert last < 10 and np.isfinite(history.step_loss[1, :last]).all() and not np.isfinite(history.step_loss[1, last])
-    assert np.isnan(history.step_loss[1, last + 1 :]).all() and np.isnan(history.learning_rate[1, last + 1 :]).all()
+    assert (
+        last < 10
+        and np.isfinite(history.step_loss[1, :last]).all()
+        and not np.isfinite(history.step_loss[1, last])
+    )
+    assert (
+        np.isnan(history.step_loss[1, last + 1 :]).all()
+        and np.isnan(history.learning_rate[1, last + 1 :]).all()
+    )
     assert all(np.isnan(getattr(history, name)[1]).all() for name in CURVES)
     assert history.kept_epoch[1] == -1 and np.isnan(history.final()[1])
     assert not all(p.isfinite().all() for p in history.model(1).parameters())
@@ -362,8 +487,10 @@ def test_a_run_that_diverges_is_marked_ends_and_harms_no_neighbour(shared, patie
 
 
 def test_a_run_that_diverges_in_its_last_update_is_marked_too():
-    history = run([BASE.replace(learning_rate=rate, batch_size=190, epochs=1) for rate in (0.3, 1e38)])
-    assert np.isfinite(history.step_loss).all()            # the one loss there is was still a number
+    history = run(
+        [BASE.replace(learning_rate=rate, batch_size=190, epochs=1) for rate in (0.3, 1e38)]
+    )
+    assert np.isfinite(history.step_loss).all()  # the one loss there is was still a number
     assert history.diverged.tolist() == [False, True]
     assert np.isnan(history.val_loss[1]).all() and np.isnan(history.val_accuracy[1]).all()
 
@@ -376,13 +503,25 @@ def test_training_ends_early_when_all_have_diverged():
 # Reproducing
 
 
-@pytest.mark.parametrize("fields", [
-    {}, {"dropout": 0.5}, {"augment": "affine"},
-    {"dropout": 0.3, "augment": "affine", "normalisation": "batch", "optimizer": "adamw", "learning_rate": 0.01}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"dropout": 0.5},
+        {"augment": "affine"},
+        {
+            "dropout": 0.3,
+            "augment": "affine",
+            "normalisation": "batch",
+            "optimizer": "adamw",
+            "learning_rate": 0.01,
+        },
+    ],
+)
 def test_the_same_call_gives_the_same_bits(fields):
     configs = [BASE.replace(seed=seed, **fields) for seed in range(4)]
     first = run(configs)
-    torch.rand(100)                                        # the global generator plays no part
+    torch.rand(100)  # the global generator plays no part
     again = run(configs)
     assert_equal(first, again)
     for index in range(4):
@@ -407,16 +546,19 @@ def test_equal_seeds_start_alike_and_see_equal_batches():
 
 
 def test_label_smoothing_is_torchs_own_and_each_networks_own():
-    configs = [BASE.replace(label_smoothing=share, seed=seed) for seed, share in enumerate((0.0, 0.1, 0.5))]
+    configs = [
+        BASE.replace(label_smoothing=share, seed=seed) for seed, share in enumerate((0.0, 0.1, 0.5))
+    ]
     history = run(configs)
     for index, config in enumerate(configs):
+
         def loss(logits, labels, share=config.label_smoothing):
             return functional.cross_entropy(logits, labels, label_smoothing=share)
 
         model = plain_mlp(config, DATA)
         losses, _ = plain_loop(config, model, loss=loss)
         np.testing.assert_allclose(history.step_loss[index], losses, rtol=2e-3, atol=1e-4)
-        assert_same_run(history, index, model)             # whose curves are of the plain cross-entropy
+        assert_same_run(history, index, model)  # whose curves are of the plain cross-entropy
 
 
 def squared_error(logits, labels):
@@ -428,7 +570,9 @@ def test_a_loss_of_ones_own_equals_plain_loops():
     history = run(configs, loss=squared_error)
     for index, config in enumerate(configs):
         model = plain_mlp(config, DATA)
-        losses, _ = plain_loop(config, model, loss=lambda logits, labels: squared_error(logits, labels).mean())
+        losses, _ = plain_loop(
+            config, model, loss=lambda logits, labels: squared_error(logits, labels).mean()
+        )
         np.testing.assert_allclose(history.step_loss[index], losses, rtol=2e-3, atol=1e-4)
         assert_same_weights(history.model(index), model)
         with torch.no_grad():
@@ -438,7 +582,9 @@ def test_a_loss_of_ones_own_equals_plain_loops():
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_loss_that_is_already_a_mean_is_refused(count):
-    with pytest.raises(ValueError, match=r"^loss: got a result shaped \(\) .* one number for each image"):
+    with pytest.raises(
+        ValueError, match=r"^loss: got a result shaped \(\) .* one number for each image"
+    ):
         run([BASE.replace(seed=seed) for seed in range(count)], loss=functional.cross_entropy)
 
 
@@ -449,10 +595,13 @@ def test_label_smoothing_with_a_loss_of_ones_own_is_refused():
 
 def test_augmentation_reaches_the_training_images_only():
     """An augmentation that paints all images black: then nothing but the biases of the last layer can learn."""
+
     def black(images, generator):
         return torch.zeros_like(images)
 
-    configs = [BASE.replace(seed=seed, augment=augment) for seed in range(3) for augment in (black, None)]
+    configs = [
+        BASE.replace(seed=seed, augment=augment) for seed in range(3) for augment in (black, None)
+    ]
     history = run(configs)
     torch.manual_seed(0)
     start = make_mlp(49, 8, 1, 10, "tanh")
@@ -471,18 +620,27 @@ def test_augmentation_draws_for_each_seed_and_goes_on_drawing():
         drawn.append(torch.rand(len(images), 3, generator=generator))
         return images
 
-    run([BASE.replace(seed=seed, learning_rate=rate, augment=watched) for seed in (0, 1) for rate in (0.1, 0.2)])
+    run(
+        [
+            BASE.replace(seed=seed, learning_rate=rate, augment=watched)
+            for seed in (0, 1)
+            for rate in (0.1, 0.2)
+        ]
+    )
     images, numbers = torch.cat(seen), torch.cat(drawn)
-    assert len(images) == 2 * BASE.epochs * len(DATA.train)            # equal seeds share their images
+    assert len(images) == 2 * BASE.epochs * len(DATA.train)  # equal seeds share their images
     assert len(numbers.unique(dim=0)) == len(numbers)
     counts = images.unique(dim=0, return_counts=True)[1]
-    assert set(counts.tolist()) == {2 * BASE.epochs}                   # each image once in every epoch of each seed
+    assert set(counts.tolist()) == {2 * BASE.epochs}  # each image once in every epoch of each seed
 
 
 @pytest.mark.parametrize("normalisation", [None, "batch", "layer"])
 @pytest.mark.parametrize("count", [1, 3])
 def test_autocast_lands_near_full_precision_and_not_on_it(count, normalisation):
-    configs = [BASE.replace(seed=seed, width=16, normalisation=normalisation, dropout=0.0) for seed in range(count)]
+    configs = [
+        BASE.replace(seed=seed, width=16, normalisation=normalisation, dropout=0.0)
+        for seed in range(count)
+    ]
     full, half = run(configs), run(configs, autocast=True)
     assert np.abs(full.step_loss - half.step_loss).max() > 0
     np.testing.assert_allclose(half.val_loss, full.val_loss, rtol=0.05)
@@ -499,10 +657,16 @@ PATIENT = BASE.replace(batch_size=30, epochs=40, patience=3, learning_rate=1.0)
 @pytest.mark.parametrize("count", [1, 4])
 def test_patience_keeps_the_best_epoch_and_ends_the_run(kind, count):
     data = small(60, 14 if kind == "cnn" else 7)
-    fields = {"mlp": {}, "dropout": {"dropout": 0.3}, "batch norm": {"normalisation": "batch"},
-              "cnn": {"epochs": 12}}[kind]
+    fields = {
+        "mlp": {},
+        "dropout": {"dropout": 0.3},
+        "batch norm": {"normalisation": "batch"},
+        "cnn": {"epochs": 12},
+    }[kind]
     options = {"model": lambda config, dataset: make_cnn(width=2)} if kind == "cnn" else {}
-    configs = [PATIENT.replace(seed=seed, **fields, learning_rate=1.0 / 4**seed) for seed in range(count)]
+    configs = [
+        PATIENT.replace(seed=seed, **fields, learning_rate=1.0 / 4**seed) for seed in range(count)
+    ]
     if kind == "cnn":
         configs = configs[:2]
     history = run(configs, data, **options)
@@ -510,22 +674,32 @@ def test_patience_keeps_the_best_epoch_and_ends_the_run(kind, count):
         losses = history.val_loss[index]
         epochs = int(np.isfinite(losses).sum())
         best = int(np.nanargmin(losses))
-        assert history.kept_epoch[index] == best and epochs == min(best + 1 + config.patience, config.epochs)
-        assert np.isnan(losses[epochs:]).all() and np.isnan(history.train_accuracy[index, epochs:]).all()
+        assert history.kept_epoch[index] == best and epochs == min(
+            best + 1 + config.patience, config.epochs
+        )
+        assert (
+            np.isnan(losses[epochs:]).all()
+            and np.isnan(history.train_accuracy[index, epochs:]).all()
+        )
         assert np.isfinite(history.learning_rate[index]).sum() == 2 * epochs
         loss, correct = evaluate(history.model(index), data.val)
         assert loss == pytest.approx(losses[best], rel=1e-4)
         assert np.array_equal(correct, history.val_correct[index])
         assert history.final()[index] == pytest.approx(correct.mean())
-    assert np.isnan(history.val_loss[0, -1])               # the first, at least, did end early
+    assert np.isnan(history.val_loss[0, -1])  # the first, at least, did end early
 
 
 def test_patience_beyond_the_epochs_changes_no_curve():
     configs = [BASE.replace(seed=seed, learning_rate=2.0) for seed in range(3)]
     plain, patient = run(configs), run([config.replace(patience=99) for config in configs])
     for name in CURVES:
-        np.testing.assert_allclose(getattr(plain, name), getattr(patient, name), rtol=2e-3, atol=0.011)
-    assert np.array_equal(patient.kept_epoch, patient.val_loss.argmin(1)) and (plain.kept_epoch == 4).all()
+        np.testing.assert_allclose(
+            getattr(plain, name), getattr(patient, name), rtol=2e-3, atol=0.011
+        )
+    assert (
+        np.array_equal(patient.kept_epoch, patient.val_loss.argmin(1))
+        and (plain.kept_epoch == 4).all()
+    )
 
 
 @pytest.mark.parametrize("normalisation", [None, "batch"])
@@ -538,14 +712,19 @@ def test_stop_ends_one_run_and_keeps_its_weights(normalisation):
             assert run.is_active(1)
             models.append(run.model(1))
             run.stop(1)
-            run.stop(1)                                    # saying so twice is harmless
+            run.stop(1)  # saying so twice is harmless
             assert not run.is_active(1) and run.is_active(0)
 
     history, free = run(configs, on_epoch=stop), run(configs)
     assert len(models) == 1
     assert_equal(history[[0, 2]], free[[0, 2]])
     np.testing.assert_array_equal(history.val_loss[1, :2], free.val_loss[1, :2])
-    for name, ended in (("val_loss", 2), ("train_accuracy", 2), ("step_loss", 20), ("learning_rate", 20)):
+    for name, ended in (
+        ("val_loss", 2),
+        ("train_accuracy", 2),
+        ("step_loss", 20),
+        ("learning_rate", 20),
+    ):
         values = getattr(history, name)[1]
         assert np.isfinite(values[:ended]).all() and np.isnan(values[ended:]).all()
     assert history.kept_epoch[1] == 1 and not history.diverged.any()
@@ -554,18 +733,31 @@ def test_stop_ends_one_run_and_keeps_its_weights(normalisation):
 
 
 @pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("fields", [
-    {"optimizer": "adamw", "learning_rate": 0.01, "schedule": "cosine"}, {"momentum": 0.9, "schedule": "plateau"},
-    # Not with RMSprop or Adam: the biases before BatchNorm have no gradient but noise, which these would blow up.
-    {"normalisation": "batch", "depth": 2, "momentum": 0.5}, {"optimizer": "rmsprop", "learning_rate": 0.003},
-    {"augment": "shift"},
-], ids=["adamw", "momentum", "batch norm", "rmsprop", "augment"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"optimizer": "adamw", "learning_rate": 0.01, "schedule": "cosine"},
+        {"momentum": 0.9, "schedule": "plateau"},
+        # Not with RMSprop or Adam: the biases before BatchNorm have no gradient but noise, which these would blow up.
+        {"normalisation": "batch", "depth": 2, "momentum": 0.5},
+        {"optimizer": "rmsprop", "learning_rate": 0.003},
+        {"augment": "shift"},
+    ],
+    ids=["adamw", "momentum", "batch norm", "rmsprop", "augment"],
+)
 def test_a_stack_that_shrinks_as_its_runs_end_gives_each_what_it_gets_alone(fields, shared):
     config = BASE.replace(**{"learning_rate": 0.1, **fields})
-    configs = [config.replace(learning_rate=config.learning_rate / (1 + index), seed=index // 2,
-                              clip_norm=index or None, label_smoothing=index / 20,
-                              patience=99 if index % 3 else None) for index in range(8)]
-    if shared:                                             # 0 and 4 share an optimiser: it stays for the sake of 4
+    configs = [
+        config.replace(
+            learning_rate=config.learning_rate / (1 + index),
+            seed=index // 2,
+            clip_norm=index or None,
+            label_smoothing=index / 20,
+            patience=99 if index % 3 else None,
+        )
+        for index in range(8)
+    ]
+    if shared:  # 0 and 4 share an optimiser: it stays for the sake of 4
         configs[4] = configs[0].replace(seed=7)
     ends, sizes = {0: 1, 2: 1, 5: 1, 6: 1, 1: 3, 3: 3, 7: 3, 4: 99}, []
 
@@ -576,7 +768,9 @@ def test_a_stack_that_shrinks_as_its_runs_end_gives_each_what_it_gets_alone(fiel
                 run.stop(index)
 
     history = run(configs, on_epoch=stop)
-    assert sizes == ([8, 5, 5, 2, 2] if shared and config.schedule != "plateau" else [8, 4, 4, 1, 1])
+    assert sizes == (
+        [8, 5, 5, 2, 2] if shared and config.schedule != "plateau" else [8, 4, 4, 1, 1]
+    )
     for index, each in enumerate(configs):
         alone = run(each, on_epoch=lambda run, end=ends[index]: run.epoch == end and run.stop(0))
         assert_alike(history[index], alone)
@@ -616,20 +810,32 @@ def test_train_yields_after_every_update_and_tells_where_it_is():
 
 @pytest.mark.parametrize("every", [1, 3, 10, 100])
 def test_callbacks_are_called_as_often_as_they_should(every):
-    configs = [BASE, BASE.replace(seed=1), BASE.replace(batch_size=50, epochs=3)]      # two stacks
+    configs = [BASE, BASE.replace(seed=1), BASE.replace(batch_size=50, epochs=3)]  # two stacks
     steps, epochs = [], []
-    run(configs, on_step=lambda run: steps.append((run.indices, run.step)), every=every,
-        on_epoch=lambda run: epochs.append((run.indices, run.epoch)))
-    assert epochs == [([0, 1], epoch) for epoch in range(1, 6)] + [([2], epoch) for epoch in range(1, 4)]
-    assert steps == [(indices, step) for indices, total in (([0, 1], 50), ([2], 12))
-                     for step in range(1, total + 1) if step % every == 0]
+    run(
+        configs,
+        on_step=lambda run: steps.append((run.indices, run.step)),
+        every=every,
+        on_epoch=lambda run: epochs.append((run.indices, run.epoch)),
+    )
+    assert epochs == [([0, 1], epoch) for epoch in range(1, 6)] + [
+        ([2], epoch) for epoch in range(1, 4)
+    ]
+    assert steps == [
+        (indices, step)
+        for indices, total in (([0, 1], 50), ([2], 12))
+        for step in range(1, total + 1)
+        if step % every == 0
+    ]
 
 
 def test_callbacks_see_the_gradients_and_the_models_of_this_moment():
     config = BASE.replace(learning_rate=0.2)
     expected = plain_mlp(config, DATA)
     chosen = torch.randperm(190, generator=torch.Generator().manual_seed(0))[:20]
-    functional.cross_entropy(expected(DATA.train.images[chosen]), DATA.train.labels[chosen]).backward()
+    functional.cross_entropy(
+        expected(DATA.train.images[chosen]), DATA.train.labels[chosen]
+    ).backward()
     gradient = torch.cat([p.grad.flatten() for p in expected.parameters()])
     first = next(train([config, config.replace(seed=1)], DATA))
     torch.testing.assert_close(first.stack.gradients[0], gradient, **CLOSE)
@@ -648,8 +854,8 @@ def test_models_taken_from_a_run_are_copies():
         parameter.data.fill_(math.nan)
     for _ in stack:
         pass
-    assert_same_weights(model, before, rtol=0, atol=0)     # training on does not change it
-    assert np.isfinite(first.history.val_loss).all()       # nor does changing it change the training
+    assert_same_weights(model, before, rtol=0, atol=0)  # training on does not change it
+    assert np.isfinite(first.history.val_loss).all()  # nor does changing it change the training
     final = first.history.model(0)
     next(final.parameters()).data.zero_()
     assert next(first.history.model(0).parameters()).any()
@@ -661,29 +867,42 @@ def test_models_taken_from_a_run_are_copies():
 @pytest.mark.parametrize("kind", ["mlp", "mlp with everything", "cnn"])
 def test_a_trained_model_is_plain_and_reproduces_the_record(kind):
     data = small(60, 14) if kind == "cnn" else DATA
-    fields = {"dropout": 0.4, "normalisation": "batch", "depth": 2, "augment": "affine"} if "every" in kind else {}
-    options = {"model": lambda config, dataset: make_cnn(width=3, dropout=0.2)} if kind == "cnn" else {}
+    fields = (
+        {"dropout": 0.4, "normalisation": "batch", "depth": 2, "augment": "affine"}
+        if "every" in kind
+        else {}
+    )
+    options = (
+        {"model": lambda config, dataset: make_cnn(width=3, dropout=0.2)} if kind == "cnn" else {}
+    )
     configs = [BASE.replace(seed=seed, epochs=2, **fields) for seed in range(3)]
     history = run(configs, data, **options)
     for index in range(3):
         model = history.model(index)
         assert not any(module.training for module in model.modules())
-        reference = make_cnn(width=3) if kind == "cnn" else make_mlp(49, 8, configs[0].depth, 10, "tanh", "he", 0.4,
-                                                                    configs[0].normalisation)
-        reference.load_state_dict(model.state_dict())      # same names, same shapes: an ordinary module
+        reference = (
+            make_cnn(width=3)
+            if kind == "cnn"
+            else make_mlp(49, 8, configs[0].depth, 10, "tanh", "he", 0.4, configs[0].normalisation)
+        )
+        reference.load_state_dict(model.state_dict())  # same names, same shapes: an ordinary module
         loss, correct = evaluate(model, data.val)
         assert np.array_equal(correct, history.val_correct[index])
         assert loss == pytest.approx(history.val_loss[index, -1], rel=1e-4)
         assert history.val_accuracy[index, -1] == pytest.approx(correct.mean())
-        model.train()(data.train.images[:8]).sum().backward()           # yours to train on
+        model.train()(data.train.images[:8]).sum().backward()  # yours to train on
         assert all(p.grad is not None for p in model.parameters())
 
 
 def test_convolutional_networks_are_trained_in_turn_and_equal_plain_loops():
     data, sizes = small(60, 14), []
     configs = [BASE.replace(seed=seed, epochs=2, learning_rate=0.05) for seed in range(2)]
-    history = run(configs, data, model=lambda config, dataset: make_cnn(width=3, activation="tanh"),
-                  on_epoch=lambda run: sizes.append(len(run.indices)))
+    history = run(
+        configs,
+        data,
+        model=lambda config, dataset: make_cnn(width=3, activation="tanh"),
+        on_epoch=lambda run: sizes.append(len(run.indices)),
+    )
     assert sizes == [1] * 4
     for index, config in enumerate(configs):
         torch.manual_seed(config.seed)
@@ -697,7 +916,12 @@ class Own(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.into, self.again, self.out, self.idle = nn.Linear(49, 8), nn.Linear(8, 8), nn.Linear(8, 10), nn.Linear(3, 3)
+        self.into, self.again, self.out, self.idle = (
+            nn.Linear(49, 8),
+            nn.Linear(8, 8),
+            nn.Linear(8, 10),
+            nn.Linear(3, 3),
+        )
 
     def forward(self, images):
         hidden = self.into(images.flatten(-3)).tanh()
@@ -710,7 +934,9 @@ def own(config, dataset):
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_layer_used_twice_and_one_never_used_equal_plain_loops(count):
-    configs = [BASE.replace(seed=seed, optimizer="adam", learning_rate=0.01) for seed in range(count)]
+    configs = [
+        BASE.replace(seed=seed, optimizer="adam", learning_rate=0.01) for seed in range(count)
+    ]
     stacks = set()
     history = run(configs, model=own, on_epoch=lambda run: stacks.add(len(run.indices)))
     assert stacks == {count}
@@ -724,14 +950,22 @@ def test_a_layer_used_twice_and_one_never_used_equal_plain_loops(count):
 
 
 @pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize("frozen", [["into.weight", "into.bias"], ["again.weight"], ["again.bias", "out.bias"],
-                                    ["into.weight", "again.weight", "out.weight"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "frozen",
+    [
+        ["into.weight", "into.bias"],
+        ["again.weight"],
+        ["again.bias", "out.bias"],
+        ["into.weight", "again.weight", "out.weight"],
+    ],
+    ids=" ".join,
+)
 def test_frozen_parameters_stay_put_while_the_rest_learns(frozen, count):
     def partly_frozen(config=None, dataset=None):
         model = Own()
         for name in frozen:
             model.get_parameter(name).requires_grad_(False)
-            model.get_parameter(name).data.normal_(0, 0.3)              # each network of the stack has its own
+            model.get_parameter(name).data.normal_(0, 0.3)  # each network of the stack has its own
         return model
 
     configs = [BASE.replace(seed=seed) for seed in range(count)]
@@ -753,6 +987,7 @@ def test_frozen_parameters_stay_put_while_the_rest_learns(frozen, count):
 
 def test_models_of_different_kinds_do_not_share_a_stack_though_their_shapes_agree():
     """A model function may look at any field, here at the seed."""
+
     def model(config, dataset):
         return make_mlp(49, 8, 1, 10, "relu" if config.seed % 2 else "tanh")
 
@@ -789,7 +1024,9 @@ def test_no_configuration_is_refused(configs):
         run(configs)
 
 
-@pytest.mark.parametrize("configs", [[BASE, None], [0.1], ["adam"], [{"learning_rate": 0.1}], {"learning_rate": 0.1}])
+@pytest.mark.parametrize(
+    "configs", [[BASE, None], [0.1], ["adam"], [{"learning_rate": 0.1}], {"learning_rate": 0.1}]
+)
 def test_what_is_no_configuration_is_refused(configs):
     with pytest.raises(TypeError, match="^configs: got a .*, takes Config or a list of them"):
         run(configs)
@@ -801,10 +1038,25 @@ def test_one_configuration_is_a_list_of_one_and_any_iterable_will_do():
 
 
 def test_numpys_numbers_train_like_plain_ones():
-    plain = {"learning_rate": 0.25, "batch_size": 20, "epochs": 2, "width": 8, "depth": 1, "weight_decay": 0.125,
-             "momentum": 0.5, "label_smoothing": 0.25, "clip_norm": 0.5, "seed": 3, "patience": 2, "dropout": 0.25,
-             "warmup": 0.25}
-    other = {name: np.int64(value) if isinstance(value, int) else np.float32(value) for name, value in plain.items()}
+    plain = {
+        "learning_rate": 0.25,
+        "batch_size": 20,
+        "epochs": 2,
+        "width": 8,
+        "depth": 1,
+        "weight_decay": 0.125,
+        "momentum": 0.5,
+        "label_smoothing": 0.25,
+        "clip_norm": 0.5,
+        "seed": 3,
+        "patience": 2,
+        "dropout": 0.25,
+        "warmup": 0.25,
+    }
+    other = {
+        name: np.int64(value) if isinstance(value, int) else np.float32(value)
+        for name, value in plain.items()
+    }
     for schedule in ("cosine", "one_cycle", "constant"):
         common = {"optimizer": "sgd", "schedule": schedule}
         configs = [[Config(**fields, **common)] * 2 for fields in (plain, other)]
@@ -819,8 +1071,11 @@ def test_fewer_validation_images_than_slices_and_fewer_training_images_than_eith
         train_part = Split(images[: sizes[0]], labels[: sizes[0]])
         part = Split(images[-sizes[1] :], labels[-sizes[1] :])
         data = Dataset(train_part, part, part)
-        history = run([BASE.replace(seed=seed, epochs=1) for seed in range(3)], data,
-                      model=lambda config, dataset: make_mlp(4, 8))
+        history = run(
+            [BASE.replace(seed=seed, epochs=1) for seed in range(3)],
+            data,
+            model=lambda config, dataset: make_mlp(4, 8),
+        )
         for index in range(3):
             model = history.model(index)
             loss, correct = evaluate(model, part)
@@ -835,9 +1090,17 @@ def test_fewer_validation_images_than_slices_and_fewer_training_images_than_eith
 
 KNOB_CASES = {
     "learning_rate": (BASE, {"learning_rate": 0.05}, {"lr": 0.05}),
-    "momentum": (BASE.replace(momentum=0.9, learning_rate=0.05), {"momentum": 0.5}, {"momentum": 0.5}),
+    "momentum": (
+        BASE.replace(momentum=0.9, learning_rate=0.05),
+        {"momentum": 0.5},
+        {"momentum": 0.5},
+    ),
     "weight decay": (BASE, {"weight_decay": 0.05}, {"weight_decay": 0.05}),
-    "two": (BASE.replace(momentum=0.9), {"learning_rate": 0.02, "momentum": 0.3}, {"lr": 0.02, "momentum": 0.3}),
+    "two": (
+        BASE.replace(momentum=0.9),
+        {"learning_rate": 0.02, "momentum": 0.3},
+        {"lr": 0.02, "momentum": 0.3},
+    ),
 }
 
 
@@ -846,7 +1109,15 @@ KNOB_CASES = {
 def test_a_knob_turned_in_training_equals_a_plain_loop_that_turns_it(case, own):
     config, changes, groups = KNOB_CASES[case]
     configs = config.seeds(3)
-    model = {"model": lambda config, dataset: nn.Sequential(nn.Sequential(*plain_mlp(config, DATA)), nn.Identity())} if own else {}
+    model = (
+        {
+            "model": lambda config, dataset: nn.Sequential(
+                nn.Sequential(*plain_mlp(config, DATA)), nn.Identity()
+            )
+        }
+        if own
+        else {}
+    )
 
     def turn(run):
         if run.step == 17:
@@ -856,8 +1127,15 @@ def test_a_knob_turned_in_training_equals_a_plain_loop_that_turns_it(case, own):
     assert history.changes == {index: [(17, changes)] for index in range(3)}
     for index, each in enumerate(configs):
         network = plain_mlp(each, DATA)
-        optimizer = torch.optim.SGD(network.parameters(), lr=each.learning_rate, momentum=each.momentum or 0)
-        order, images, labels, step = torch.Generator().manual_seed(each.seed), DATA.train.images, DATA.train.labels, 0
+        optimizer = torch.optim.SGD(
+            network.parameters(), lr=each.learning_rate, momentum=each.momentum or 0
+        )
+        order, images, labels, step = (
+            torch.Generator().manual_seed(each.seed),
+            DATA.train.images,
+            DATA.train.labels,
+            0,
+        )
         for _ in range(each.epochs):
             for chosen in torch.randperm(len(images), generator=order).split(each.batch_size):
                 optimizer.zero_grad()
@@ -868,7 +1146,9 @@ def test_a_knob_turned_in_training_equals_a_plain_loop_that_turns_it(case, own):
                     optimizer.param_groups[0].update(groups)
         assert_same_weights(history.model(index), network)
         if "lr" in groups:
-            np.testing.assert_allclose(history.learning_rate[index], [each.learning_rate] * 17 + [groups["lr"]] * 33)
+            np.testing.assert_allclose(
+                history.learning_rate[index], [each.learning_rate] * 17 + [groups["lr"]] * 33
+            )
 
 
 def test_the_batch_size_changes_between_epochs():
@@ -888,19 +1168,31 @@ def test_dropout_changes_from_the_next_update_on():
         if run.step == 10:
             run.set(dropout=0.0)
 
-    changed, without = run(configs, on_step=turn), run([config.replace(dropout=0.0) for config in configs])
+    changed, without = (
+        run(configs, on_step=turn),
+        run([config.replace(dropout=0.0) for config in configs]),
+    )
     kept = run(configs)
     np.testing.assert_array_equal(changed.step_loss[:, :10], kept.step_loss[:, :10])
     assert (np.nanmean(changed.step_loss[:, 20:]) - np.nanmean(without.step_loss[:, 20:])) < 0.1
     assert [changed.model(index)[3].p for index in range(3)] == [0.0] * 3
 
 
-@pytest.mark.parametrize(("config", "changes", "message"), [
-    (BASE, {"width": 9}, "width: cannot be changed"), (BASE, {"learning_rate": -1}, "learning_rate: got -1"),
-    (BASE.replace(schedule="cosine"), {"learning_rate": 0.1}, "learning_rate: the schedule decides"),
-    (BASE, {"batch_size": 5}, "batch_size: changes between two epochs"),
-    (BASE.replace(optimizer="adam"), {"momentum": 0.5}, "momentum: got 0.5"), (BASE, {"dropout": 1.0}, "dropout: got 1.0"),
-])
+@pytest.mark.parametrize(
+    ("config", "changes", "message"),
+    [
+        (BASE, {"width": 9}, "width: cannot be changed"),
+        (BASE, {"learning_rate": -1}, "learning_rate: got -1"),
+        (
+            BASE.replace(schedule="cosine"),
+            {"learning_rate": 0.1},
+            "learning_rate: the schedule decides",
+        ),
+        (BASE, {"batch_size": 5}, "batch_size: changes between two epochs"),
+        (BASE.replace(optimizer="adam"), {"momentum": 0.5}, "momentum: got 0.5"),
+        (BASE, {"dropout": 1.0}, "dropout: got 1.0"),
+    ],
+)
 def test_knobs_that_cannot_be_turned_are_refused(config, changes, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         next(train(config, DATA)).set(**changes)
@@ -912,21 +1204,30 @@ def test_knobs_that_cannot_be_turned_are_refused(config, changes, message):
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch.optim.Muon came with torch 2.9")
 @pytest.mark.parametrize("count", [1, 3])
 def test_muon_takes_the_hidden_matrices_and_leaves_the_rest_to_adamw(count):
-    configs = BASE.replace(optimizer="muon", learning_rate=0.01, weight_decay=0.1, depth=2, epochs=1,
-                           schedule="cosine").seeds(count)
+    configs = BASE.replace(
+        optimizer="muon", learning_rate=0.01, weight_decay=0.1, depth=2, epochs=1, schedule="cosine"
+    ).seeds(count)
     history = run(configs)
     for index, config in enumerate(configs):
         network = plain_mlp(config, DATA)
         hidden = [network[1].weight, network[3].weight]
         others = [p for p in network.parameters() if not any(p is matrix for matrix in hidden)]
-        optimizers = [torch.optim.Muon(hidden, lr=0.01, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
-                      torch.optim.AdamW(others, lr=0.01, weight_decay=0.1)]
+        optimizers = [
+            torch.optim.Muon(
+                hidden, lr=0.01, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+            ),
+            torch.optim.AdamW(others, lr=0.01, weight_decay=0.1),
+        ]
         schedules = [lr_scheduler.CosineAnnealingLR(optimizer, 10) for optimizer in optimizers]
         order = torch.Generator().manual_seed(config.seed)
         for _ in range(config.epochs):
             for chosen in torch.randperm(190, generator=order).split(20):
                 network.zero_grad()
-                functional.cross_entropy(network(DATA.train.images[chosen]), DATA.train.labels[chosen]).backward()
+                functional.cross_entropy(
+                    network(DATA.train.images[chosen]), DATA.train.labels[chosen]
+                ).backward()
                 for each in (*optimizers, *schedules):
                     each.step()
-        assert_same_weights(history.model(index), network, rtol=2e-2, atol=3e-3)       # Muon computes in bfloat16
+        assert_same_weights(
+            history.model(index), network, rtol=2e-2, atol=3e-3
+        )  # Muon computes in bfloat16
