@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from .files import DATA_FOLDER, array_checksum, read_arrays, restore, write
+from .files import DATA_FOLDER, array_checksum, read_arrays, reason, restore, write
 
 BANK = "hpo_bank.npz"
 CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
@@ -126,8 +126,7 @@ class Bank:
         values, epoch = self._metric(metric), self._epoch(epoch, metric)
         if metric in CURVES:
             values = values[..., epoch]
-        chosen = [seeds] if np.ndim(seeds) == 0 else seeds
-        chosen = self.seeds if seeds is None else chosen
+        chosen = self.seeds if seeds is None else np.atleast_1d(seeds).tolist()
         return values[..., [position("seed", seed, self.seeds) for seed in chosen]].mean(-1)
 
     def truth(self) -> np.ndarray:
@@ -234,7 +233,10 @@ def read_sealed(path: Path, names: set[str], advice: str) -> dict[str, np.ndarra
 
     Raises FileNotFoundError, or ValueError for damage; each ends with ``advice``.
     """
-    stored = read_arrays(path, advice)
+    try:
+        stored = read_arrays(path, advice)
+    except RuntimeError as error:  # of zipfile, where a flipped bit says: encrypted
+        raise ValueError(f"{path.name} is damaged: {reason(error)}. {advice}") from error
     said, actual = str(stored.pop("sha256", "nothing")), array_checksum(stored)
     if actual != said:
         raise ValueError(

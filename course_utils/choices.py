@@ -1,6 +1,7 @@
 """What a search without a model chooses, and what its choice is worth, hundreds of times at once.
 
-By plain NumPy on the bank. A search sees ``search_seeds``; ``judge_seeds`` judge its choice.
+By plain NumPy on the bank. Race number i takes place on split i of the bank's seeds, modulo their
+number: some are searched on, the others judge.
 """
 
 from __future__ import annotations
@@ -11,7 +12,26 @@ from typing import NamedTuple
 import numpy as np
 
 from .bank import Bank
-from .replay import refuse_unknown
+from .replay import refuse_unknown, splits
+
+
+class _Marks(NamedTuple):
+    """What searches see and what they are judged by, on every split of the seeds."""
+
+    scores: np.ndarray  # [split, entry, seed of the search]: final validation accuracy
+    truth: np.ndarray  # [split, entry]: the mean over the seeds that judge
+    test: np.ndarray  # [split, entry]: test accuracy, the mean over the seeds that judge
+
+
+def _marks(bank: Bank) -> _Marks:
+    parts, seen = splits(bank), len(bank.search_seeds)
+    return _Marks(
+        np.array([part.table()[:, :seen, -1] for part in parts]),
+        np.array([part.truth() for part in parts]),
+        np.array(
+            [part.landscape("test_accuracy", seeds=part.judge_seeds).ravel() for part in parts]
+        ),
+    )
 
 
 def grid_against_random(
@@ -29,9 +49,10 @@ def grid_against_random(
         if not 1 <= count <= len(bank.axes[name]):
             takes = f"takes 1 to {len(bank.axes[name])}"
             raise ValueError(f"levels: got {count} of {name}, {takes}")
-    rng, regrets = np.random.default_rng(seed), np.empty((races, 2))
-    truth, scores = bank.truth(), bank.table()[:, : len(bank.search_seeds), -1]
+    rng, regrets, marks = np.random.default_rng(seed), np.empty((races, 2)), _marks(bank)
     for race in range(races):
+        split = race % len(marks.truth)
+        scores, truth = marks.scores[split], marks.truth[split]
         entries, grid = _entries(bank, levels, rng)
         for column, tried in enumerate((grid, rng.choice(entries, len(grid), replace=False))):
             shown = scores[tried, rng.integers(scores.shape[1], size=len(tried))]
@@ -83,24 +104,28 @@ def winners(
 ) -> Winners:
     """What random searches of so many full trainings choose, and what their choice is worth.
 
-    Each trial is another entry and sees one of ``search_seeds``. With more than one of the
-    ``finalists``, the best few are trained again with the other seed, and the new number alone
-    decides. The seeds that judge, ``judge_seeds``, chose nothing.
+    Each trial is another entry and sees one of the seeds of the search. With more than one of the
+    ``finalists``, the best few are trained again with the other, and the new number alone decides.
+    The seeds that judge chose nothing.
     """
     entries = int(np.prod(bank.shape))
     if not 1 <= finalists <= trials <= entries:
         got = f"got {trials} and {finalists}"
         takes = f"take 1 or more, at most {entries}, and no more finalists than trials"
         raise ValueError(f"trials, finalists: {got}, {takes}")
-    rng, count = np.random.default_rng(seed), len(bank.search_seeds)
-    truth, scores = bank.truth(), bank.table()[:, :count, -1]
-    test = bank.landscape("test_accuracy", seeds=bank.judge_seeds).ravel()
+    rng, marks, count = np.random.default_rng(seed), _marks(bank), len(bank.search_seeds)
+    rows = np.arange(races)
+    split = rows % len(marks.truth)
     entry = rng.permuted(np.tile(np.arange(entries), (races, 1)), axis=1)[:, :trials]
     drawn = rng.integers(count, size=entry.shape)
-    best = np.argsort(-scores[entry, drawn], axis=1, kind="stable")[:, :finalists]
+    scores = marks.scores[split[:, None], entry, drawn]
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :finalists]
     few, drawn = np.take_along_axis(entry, best, 1), np.take_along_axis(drawn, best, 1)
-    shown = scores[few, drawn if finalists == 1 else (drawn + 1) % count]
-    rows, column = np.arange(races), shown.argmax(1)
+    if finalists > 1:
+        drawn = (drawn + 1) % count
+    shown = marks.scores[split[:, None], few, drawn]
+    column = shown.argmax(1)
     chosen = few[rows, column]
-    overlooked = truth[chosen] < truth[entry].max(1)
-    return Winners(chosen, shown[rows, column], truth[chosen], test[chosen], overlooked)
+    again = marks.truth[split, chosen]
+    overlooked = again < marks.truth[split[:, None], entry].max(1)
+    return Winners(chosen, shown[rows, column], again, marks.test[split, chosen], overlooked)

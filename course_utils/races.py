@@ -1,7 +1,8 @@
 """Races between search methods on the bank: hundreds of complete searches, run once and stored.
 
 ``make races`` replays them and writes data/races.npz; ``load_races`` reads it. All methods have
-equal repeats and an equal budget in epochs.
+equal repeats and an equal budget in epochs. Race number i is run with seed i on split i, modulo the
+number of splits: so every way to share the seeds out is raced equally often.
 """
 
 from __future__ import annotations
@@ -21,10 +22,9 @@ from optuna.exceptions import ExperimentalWarning
 from .bank import Bank, read_sealed
 from .evidence import Estimate, mean_interval
 from .files import DATA_FOLDER, restore
-from .replay import Replay, WithoutRepeats, replay
+from .replay import COVERS, Replay, WithoutRepeats, less_regret, replay
 
 RACES = "races.npz"
-COVERS = "the luck of the search, on this one landscape"
 COUNTS = ("trials", "distinct", "epochs", "startup")
 ARRAYS = {"about", "budgets", "truth", "leader", "seconds", *COUNTS}
 
@@ -117,7 +117,10 @@ METHODS = {
 
 
 def race(bank: Bank, method: str, seed: int, budget: int | None = None) -> Replay:
-    """One complete search by one of ``METHODS``: the same seed, the same search."""
+    """One complete search by one of ``METHODS``: the same seed, the same search.
+
+    As the stored ones, with ``splits(bank)[seed % 6]`` for ``bank``.
+    """
     if method not in METHODS:
         raise ValueError(f"method: got {method!r}, takes one of {', '.join(METHODS)}")
     way = METHODS[method]
@@ -137,6 +140,7 @@ class Races:
 
     methods  names, each of them raced equally often
     budgets  [budget] in epochs, at which a search is asked for its leader
+    split    [race]: which of the ``splits`` it took place on
     leader   [method, race, budget]: the entry of the bank that leads; -1 before the first look
     regret   [method, race, budget]: how far it lies below the best entry (a share); NaN likewise
     trials   [method, race]: trials begun;  distinct  entries looked at
@@ -148,6 +152,7 @@ class Races:
 
     methods: tuple[str, ...]
     budgets: np.ndarray
+    split: np.ndarray
     leader: np.ndarray
     regret: np.ndarray
     trials: np.ndarray
@@ -184,11 +189,17 @@ class Races:
         """Points of regret that ``method`` saves at a budget, against another method at its own.
 
         Both have the whole budget unless given; ``over_budget`` is ``budget`` unless given. The
-        interval covers the luck of the search alone.
+        interval covers the luck of the search alone; a flag says where the splits disagree.
         """
         budget = int(self.budgets[-1]) if budget is None else budget
         other = self.of(over, budget if over_budget is None else over_budget)
-        return mean_interval(other - self.of(method, budget), "points", COVERS)
+        return less_regret(self.of(method, budget), other, int(self.split.max()) + 1)
+
+    def leads_by_split(self, method: str, over: str = "random") -> list[Estimate]:
+        """``lead`` at the whole budget, on each of the splits."""
+        saved = self.of(over)[:, -1] - self.of(method)[:, -1]
+        numbers = range(int(self.split.max()) + 1)
+        return [mean_interval(saved[self.split == each], "points", COVERS) for each in numbers]
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row for each method: regret in points at the end, and what a search costs."""
@@ -213,11 +224,14 @@ def load_races(path: Path | str | None = None) -> Races:
     stored = read_sealed(path, ARRAYS, f"{restore(path)}; or build it anew with: make races")
     about = json.loads(str(stored["about"]))
     leader, truth = stored["leader"].astype(int), stored["truth"].astype(float)
-    regret = np.where(leader < 0, np.nan, (truth.max() - truth[leader]) / about["answers"])
+    split = np.arange(leader.shape[1]) % len(truth)
+    below_best = (truth.max(1, keepdims=True) - truth) / about["answers"]
+    regret = np.where(leader < 0, np.nan, below_best[split[:, None], leader])
     counts = {name: stored[name].astype(int) for name in COUNTS}
     return Races(
         methods=tuple(about["methods"]),
         budgets=stored["budgets"].astype(int),
+        split=split,
         leader=leader,
         regret=regret,
         seconds=stored["seconds"].astype(float),

@@ -199,6 +199,23 @@ def test_flipped_bits_never_change_a_number_unnoticed(path, small, tmp_path_fact
     refused_or_sound(broken, small)
 
 
+def test_every_flipped_bit_of_a_table_of_contents_is_noticed_or_harmless(tmp_path):
+    """There a single bit may say "encrypted", or "of another length"."""
+    path, arrays = tmp_path / "small.npz", {"numbers": np.arange(5, dtype=np.uint16)}
+    write_sealed(path, arrays)
+    whole = path.read_bytes()
+    for at in range(8 * whole.index(b"PK\x01\x02"), 8 * len(whole)):
+        flipped = bytearray(whole)
+        flipped[at // 8] ^= 1 << at % 8
+        path.write_bytes(flipped)
+        try:
+            found = read_sealed(path, {"numbers"}, "What to do.")
+        except ValueError as error:
+            assert str(error).startswith("small.npz ") and str(error).endswith("What to do.")
+        else:
+            np.testing.assert_array_equal(found["numbers"], arrays["numbers"])
+
+
 @pytest.mark.parametrize("change", ["another number", "one array less", "no checksum"])
 def test_a_sound_file_with_other_contents_is_refused(small, tmp_path, change):
     broken, arrays = tmp_path / "hpo_bank.npz", pack(numbers(), about())

@@ -17,7 +17,14 @@ import build_races
 from course_utils.bank import Bank, load_bank, read_sealed, write_sealed
 from course_utils.choices import grid_against_random, winners
 from course_utils.races import ARRAYS, METHODS, load_races, race
-from course_utils.replay import Replay, WithoutRepeats, replay, with_real_values
+from course_utils.replay import (
+    Replay,
+    WithoutRepeats,
+    less_regret,
+    replay,
+    splits,
+    with_real_values,
+)
 
 HERE = Path(__file__).resolve().parent.parent
 AXES = {"learning_rate": (0.001, 0.01, 0.1), "batch_size": (32, 64), "dropout": (0.0, 0.5)}
@@ -167,6 +174,34 @@ def test_a_study_shows_real_values(bank):
     assert shown.best_trial.intermediate_values == study.best_trial.intermediate_values
 
 
+# Splits of the seeds ------------------------------------------------------------------------------
+
+
+def test_splits_share_the_seeds_out_in_every_way(bundled):
+    parts = splits(bundled)
+    assert [part.search_seeds for part in parts] == [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+    for part in parts:
+        assert sorted(part.search_seeds + part.judge_seeds) == [0, 1, 2, 3]
+        truth = bundled.landscape(seeds=part.judge_seeds).ravel()
+        np.testing.assert_allclose(part.truth(), truth)
+        config = bundled.config(400)
+        for seed in bundled.seeds:
+            assert part.lookup(config, 3, seed) == bundled.lookup(config, 3, seed)
+            test = {"seed": seed, "metric": "test_accuracy"}
+            assert part.lookup(config, **test) == bundled.lookup(config, **test)
+    np.testing.assert_array_equal(parts[0].table(), bundled.table())
+
+
+def test_less_regret_says_where_the_splits_disagree():
+    control = np.full(12, 0.02)
+    treated = control - 0.01
+    treated[2::6] = 0.03
+    gain = less_regret(treated, control)
+    assert gain.value == pytest.approx((5 * 0.01 - 0.01) / 6) and gain.unit == "points"
+    assert gain.flags == ("ahead on 5 of 6 splits",)
+    assert less_regret(control - 0.01 * np.linspace(1, 2, 12), control).flags == ()
+
+
 # The methods are what they say -------------------------------------------------------------------
 
 
@@ -234,10 +269,12 @@ def test_the_seeds_of_the_choice_never_judge(trials, finalists, seed):
             winners(noisy, trials, finalists)
         return
     found = winners(noisy, trials, finalists, races=20, seed=seed)
-    table = noisy.table()[:, :, -1]
-    for entry, shown, again in zip(found.entry, found.shown, found.again, strict=True):
-        assert shown in table[entry, :2]
-        assert again == pytest.approx(table[entry, 2:].mean())
+    for number, (entry, shown, again) in enumerate(
+        zip(found.entry, found.shown, found.again, strict=True)
+    ):
+        final = splits(noisy)[number % 6].table()[entry, :, -1]
+        assert shown in final[:2] and shown not in final[2:]
+        assert again == pytest.approx(final[2:].mean())
     np.testing.assert_allclose(found.test, found.again - 0.03)
 
 
@@ -378,9 +415,14 @@ def test_the_bundled_races_are_equal_repeats_of_equal_budgets(bundled):
     assert (races.distinct <= races.trials).all() and (races.trials >= 50).all()
     assert (races.seconds > 0).all()
     assert np.isfinite(races.regret).all() and (races.regret >= 0).all()
-    assert races.about["search_seeds"] == [0, 1] and races.about["judge_seeds"] == [2, 3]
-    truth = bundled.truth()
-    np.testing.assert_allclose(races.regret, truth.max() - truth[races.leader], atol=1e-12)
+    parts = splits(bundled)
+    assert Counter(races.split) == dict.fromkeys(range(6), repeats // 6)  # each equally often
+    for number, part in enumerate(parts):
+        seeds = {"search": list(part.search_seeds), "judge": list(part.judge_seeds)}
+        assert races.about["splits"][number] == seeds
+        truth, here = part.truth(), races.split == number
+        regret = truth.max() - truth[races.leader[:, here]]
+        np.testing.assert_allclose(races.regret[:, here], regret, atol=1e-12)
     assert (HERE / "data" / "races.npz").stat().st_size < 500_000
 
 
@@ -389,7 +431,7 @@ def test_a_stored_race_run_again_is_as_stored(bundled, method):
     """The Gaussian process is left out: another processor rounds it into another search."""
     races, row = load_races(), list(METHODS).index(method)
     seed = int(np.random.default_rng(row).integers(races.regret.shape[1]))
-    again = race(bundled, method, seed)
+    again = race(splits(bundled)[races.split[seed]], method, seed)
     np.testing.assert_array_equal(again.leader_after(races.budgets), races.leader[row, seed])
     assert len(again.entry) == races.trials[row, seed]
 
@@ -413,7 +455,9 @@ def test_races_answer_by_name():
     last = races.of("random")[:, -1] - races.of("TPE")[:, -1]
     assert gain.value == pytest.approx(last.mean()) and gain.seeds == len(last)
     assert "this one landscape" in gain.covers and gain.unit == "points"
-    assert races.lead("TPE", over="TPE").value == 0
+    by_split = races.leads_by_split("TPE")
+    assert np.mean([each.value for each in by_split]) == pytest.approx(gain.value)
+    assert {each.seeds for each in by_split} == {len(last) // 6} and len(by_split) == 6
     early = races.of("random", 1500) - races.of("Hyperband", 300)
     found = races.lead("Hyperband", budget=300, over_budget=1500)
     assert found.value == pytest.approx(early.mean())

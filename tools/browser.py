@@ -145,6 +145,22 @@ def copy_notebooks(folder: Path) -> None:
         shutil.copy(path, folder / "data")
 
 
+def command_for(course: Path) -> list[str]:
+    """What starts JupyterLab on a folder, on a port that is free now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = [
+        "--no-browser",
+        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.port={port}",
+        f"--ServerApp.root_dir={course}",
+        "--LabApp.expose_app_in_browser=True",
+        *["--allow-root"] * is_root(),
+    ]
+    return [sys.executable, "-m", "jupyterlab", *options]
+
+
 @contextmanager
 def serve(folder: Path) -> Iterator[tuple[str, str]]:
     """JupyterLab on ``folder/course``; yields its address and token."""
@@ -156,30 +172,12 @@ def serve(folder: Path) -> Iterator[tuple[str, str]]:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(values), encoding="utf-8")
     token = secrets.token_hex(16)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {
-        **os.environ,
-        "JUPYTER_TOKEN": token,
-        "JUPYTER_CONFIG_DIR": str(own / "config"),
-        "JUPYTER_DATA_DIR": str(own / "data"),
-        "JUPYTER_RUNTIME_DIR": str(own / "runtime"),
-        "JUPYTERLAB_SETTINGS_DIR": str(own / "settings"),
-        "JUPYTERLAB_WORKSPACES_DIR": str(own / "workspaces"),
-        "IPYTHONDIR": str(own / "ipython"),
-    }
-    command = [
-        sys.executable,
-        "-m",
-        "jupyterlab",
-        "--no-browser",
-        "--ServerApp.ip=127.0.0.1",
-        f"--ServerApp.port={port}",
-        f"--ServerApp.root_dir={course}",
-        "--LabApp.expose_app_in_browser=True",
-        *["--allow-root"] * is_root(),
-    ]
+    environment = {**os.environ, "JUPYTER_TOKEN": token, "IPYTHONDIR": str(own / "ipython")}
+    for kind in ("CONFIG", "DATA", "RUNTIME"):
+        environment[f"JUPYTER_{kind}_DIR"] = str(own / kind.lower())
+    for kind in ("SETTINGS", "WORKSPACES"):
+        environment[f"JUPYTERLAB_{kind}_DIR"] = str(own / kind.lower())
+    command = command_for(course)
     log = folder / "jupyterlab.log"
     with log.open("wb") as output:
         server = subprocess.Popen(

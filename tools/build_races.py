@@ -25,10 +25,11 @@ import chunks
 from course_utils.bank import Bank, load_bank, write_sealed
 from course_utils.files import DATA_FOLDER, array_checksum
 from course_utils.races import COUNTS, METHODS, RACES, load_races, race
+from course_utils.replay import splits
 
-REPEATS = 100
+REPEATS = 120  # of each method: twenty on each of the six splits of the seeds
 TRAININGS = 50  # the budget, in full trainings
-CHUNK = 10  # races
+CHUNK = 12  # races
 OUTCOMES = ("leader", "seconds", *COUNTS)
 LIBRARIES = ("optuna", "cmaes", "numpy", "scipy", "torch")
 
@@ -36,7 +37,8 @@ LIBRARIES = ("optuna", "cmaes", "numpy", "scipy", "torch")
 def run_chunk(bank: Bank, method: str, seeds: range, budgets: np.ndarray) -> dict[str, np.ndarray]:
     """{outcome: [race], the leader [race, budget]} of some races of one method."""
     race(bank, method, seed=0, budget=12 * bank.epochs)  # imports, so that nobody's time holds them
-    runs = [race(bank, method, seed, budget=int(budgets[-1])) for seed in seeds]
+    parts, budget = splits(bank), int(budgets[-1])
+    runs = [race(parts[seed % len(parts)], method, seed, budget) for seed in seeds]
     startup = METHODS[method].startup
     return {
         "leader": np.array([run.leader_after(budgets) for run in runs], np.int16),
@@ -60,6 +62,7 @@ def build(
     """Run what is missing in ``work``, then write ``target`` in one step."""
     settings = {
         "bank": array_checksum({"scores": bank.table()}),
+        "splits": len(splits(bank)),
         "trainings": trainings,
         "methods": {method: METHODS[method].words for method in METHODS},
         "versions": {name: version(name).split("+")[0] for name in LIBRARIES},
@@ -85,20 +88,19 @@ def build(
 
 def judge(bank: Bank, settings: Mapping[str, Any], methods: Sequence[str]) -> dict[str, np.ndarray]:
     """The truth that the races are judged by, in right answers, and how they were run."""
-    answers = bank.about["images"]["val_accuracy"] * len(bank.judge_seeds)
+    parts, answers = splits(bank), bank.about["images"]["val_accuracy"] * len(bank.judge_seeds)
     about = {
         "methods": {method: METHODS[method].words for method in methods},
         "startup_trials": {method: METHODS[method].startup for method in methods},
-        "search_seeds": bank.search_seeds,
-        "judge_seeds": bank.judge_seeds,
+        "splits": [{"search": part.search_seeds, "judge": part.judge_seeds} for part in parts],
         "answers": answers,
         "trainings": settings["trainings"],
         "bank": settings["bank"],
         "versions": settings["versions"],
         "date": datetime.date.today().isoformat(),
     }
-    truth = np.rint(bank.truth() * answers).astype(np.uint16)
-    return {"truth": truth, "about": np.array(json.dumps(about))}
+    truth = np.array([part.truth() for part in parts]) * answers
+    return {"truth": np.rint(truth).astype(np.uint16), "about": np.array(json.dumps(about))}
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent.parent
 # Settings of pip's that say where packages come from. uv does not read them.
 PLACES = re.compile(
-    r"\.(index-url|extra-index-url|find-links|no-index|constraint|proxy|cert|client-cert)="
+    r"\.((extra.)?index.url|find.links|no.index|constraint|proxy|cert|client.cert)="
 )
 # What only PyTorch's builds for graphics cards need.
 ACCELERATOR_PACKAGES = re.compile(

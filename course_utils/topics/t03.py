@@ -21,7 +21,8 @@ from ..engine.config import Config
 from ..engine.data import Dataset, Split
 from ..engine.history import History
 from ..engine.networks import make_mlp
-from ..engine.training import Run, train
+from ..engine.run import Run
+from ..engine.training import train
 from ..plots import GREY, style
 
 # --- measuring ------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from optuna.trial import TrialState
 from ..engine.config import Config
 from ..engine.data import Dataset
 from ..engine.training import train
-from ..engine.data import load_mnist
+from ..mnist import load_mnist
 from ..search import make_study, run_study
 
 HEARTBEAT_SECONDS, GRACE_SECONDS = 1, 3  # minutes, not seconds, where trials take hours
