@@ -25,7 +25,8 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional
 
-from .engine.data import Dataset, Split, best_device, load_mnist
+from .engine.data import Dataset, Split, best_device
+from .mnist import load_mnist
 from .files import DATA_FOLDER, reason
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

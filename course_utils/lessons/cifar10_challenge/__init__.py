@@ -1,1 +1,1 @@
-"""Notebook 15, the CIFAR-10 challenge: photographs, recipes for them, and the examination."""
+"""For notebooks/15_cifar10_challenge.ipynb."""

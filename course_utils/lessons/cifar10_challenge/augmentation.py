@@ -59,7 +59,7 @@ def crop_flip_cutout(images: Tensor, generator: torch.Generator) -> Tensor:
 
 def nearly_everything_hidden(images: Tensor, generator: torch.Generator) -> Tensor:
     """A mistake: so much of each image is moved out of sight and hidden that little is left."""
-    return cutout(crop(images, generator, padding=12), generator, square=26)
+    return cutout(crop(images, generator, padding=8), generator, square=20)
 
 
 # By the name under which a stored run has them.

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ...engine.history import History
 from ...evidence import Estimate, accuracy, difference
-from ...plots import GREY, style
+from ...plots import GREY, plot_estimates, style
 from ...plots.theme import axes_or_current
 from .records import Record
 
@@ -41,8 +41,6 @@ def plot_ladder(rungs: Mapping[str, History], ax: Axes | None = None) -> Axes:
 
 def plot_reached(reached: Mapping[str, Estimate], ax: Axes | None = None) -> Axes:
     """Accuracies with their intervals against the bar of 80 %."""
-    from ...plots import plot_estimates
-
     ax = plot_estimates(reached, ax)
     ax.axvline(100 * BAR, color=GREY, linewidth=1, linestyle="--")
     ax.set_xlabel("validation accuracy in %")

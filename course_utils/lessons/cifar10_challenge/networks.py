@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ...cnn import make_cnn
 from ...engine.config import Config
 from ...engine.data import Dataset
-from ...engine.networks import make_cnn
 
 KINDS = ("plain", "residual")
 RESIDUAL_ALONE = ("depth", "whitening", "identity", "stride")  # fields that a plain network lacks

@@ -27,7 +27,7 @@ from ...files import DATA_FOLDER, read_arrays, write
 from .recipes import Recipe, plain, recipe_of
 from .views import ask, bfloat16_is_fast
 
-STORED = DATA_FOLDER / "cifar10_runs.npz"
+STORED = DATA_FOLDER / "runs_on_photographs.npz"
 LINES = (*CURVES, "batch_loss", "learning_rate")  # [epoch] of each run; the last two are means
 
 

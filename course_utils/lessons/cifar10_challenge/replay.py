@@ -11,10 +11,26 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from ...engine.history import History
+from ...evidence import Estimate
 from ...protocol import Trial, edges
+from .recipes import LEVERS, ladder
 from .records import Record, Stored, to_history
 
 FIELD = "learning_rate"
+STORED_RUNS = "these runs are stored, and were not repeated with wider grids or longer training"
+
+
+def rungs(stored: Stored) -> dict[str, History]:
+    """{lever: its runs}, from the baseline to FAST; the last two are the same trainings, asked for
+    one view of each image and for six."""
+    found = {name: stored[f"ladder, {name}"] for name in ladder() if f"ladder, {name}" in stored}
+    last, averaged = list(LEVERS)[-1], stored.records[f"ladder, {list(LEVERS)[-2]}"]
+    return found | {list(LEVERS)[-2]: to_history(averaged, views=False), last: to_history(averaged)}
+
+
+def of_stored_runs(effects: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """Effects for a card, which says that nothing was trained for it now."""
+    return {name: effect.flagged(STORED_RUNS) for name, effect in effects.items()}
 
 
 def schedule_trial(stored: Stored) -> Trial:

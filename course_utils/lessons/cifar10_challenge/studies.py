@@ -88,7 +88,7 @@ HEALTHY = Recipe(
     Network(width=16),
 )
 SHORT = HEALTHY.replace(augment=None)  # learns by rote: no augmentation
-SIMPLE = BASELINE.replace(standardise=True, batch_size=128, momentum=0.9)
+SIMPLE = BASELINE.replace(width=4, standardise=True, batch_size=128, momentum=0.9)
 
 
 def patients() -> dict[str, Study]:

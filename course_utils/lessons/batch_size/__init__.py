@@ -1,0 +1,1 @@
+"""For notebooks/05_batch_size.ipynb."""

@@ -1,0 +1,1 @@
+"""For notebooks/07_gradient_diagnostics.ipynb."""

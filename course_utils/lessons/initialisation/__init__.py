@@ -1,0 +1,1 @@
+"""For notebooks/01_initialisation.ipynb."""

@@ -1,0 +1,1 @@
+"""For notebooks/03_learning_rate.ipynb."""
