@@ -224,7 +224,8 @@ def load_bank(path: Path | str | None = None) -> Bank:
 def write_sealed(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Arrays in one compressed npz file that holds their checksum, too; all or nothing."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays, sha256=np.array(array_checksum(arrays)))
+    sealed: dict[str, Any] = {**arrays, "sha256": np.array(array_checksum(arrays))}
+    np.savez_compressed(buffer, **sealed)
     write(path, buffer.getvalue())
 
 

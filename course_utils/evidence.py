@@ -122,7 +122,6 @@ def correlation_interval(x: Sequence[float], y: Sequence[float]) -> Estimate:
     """
     from scipy.stats import spearmanr  # slow to import
 
-    x, y = np.ravel(x), np.ravel(y)
     if len(x) != len(y) or len(x) < 5 or min(np.ptp(x), np.ptp(y)) == 0:
         raise ValueError(f"x, y: got {len(x)} and {len(y)}, take five pairs or more that vary")
     value = float(spearmanr(x, y).statistic)
@@ -258,8 +257,10 @@ def basin(history: History) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
     groups = history.by("learning_rate")
     rates = sorted(groups)
     found = [accuracy(groups[rate]) for rate in rates]
-    columns = [[getattr(each, end) for each in found] for end in ("value", "low", "high")]
-    return np.array(rates), *map(np.array, columns)
+    mean, low, high = (
+        np.array([getattr(each, end) for each in found]) for end in ("value", "low", "high")
+    )
+    return np.array(rates), mean, low, high
 
 
 def basin_widths(history: History, within: float = 0.02) -> np.ndarray:

@@ -51,6 +51,11 @@ class Arm:
     model: Callable[[Config, Dataset], nn.Module] = build_mlp
     loss: Callable[[Tensor, Tensor], Tensor] | None = None
 
+    @property
+    def data(self) -> Dataset:
+        assert self.dataset is not None  # `compare` fills in what is common to all arms
+        return self.dataset
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -101,7 +106,8 @@ class Trial:
         rows = []
         for arm, history in self.histories.items():
             choice = [f"{name} {_shown(value)}" for name, value in self.chosen[arm].items()]
-            row = {"arm": arm, "chosen": ", ".join(choice) or "(nothing to choose)"}
+            row: dict[str, Any] = {"arm": arm}
+            row |= {"chosen": ", ".join(choice) or "(nothing to choose)"}
             row |= {"of": self.tried[arm], "epochs": history.configs[0].epochs}
             row |= {"updates": self.updates[arm], "seeds": len(history)}
             row["accuracy"] = str(self.accuracy(arm))
@@ -151,7 +157,9 @@ def compare(
             f"question: got {question!r}, takes one of {', '.join(QUESTIONS)}, or None"
         )
     _refuse_other_data(sides, question)
-    chosen, tuning, tried, flags = {}, {}, {}, {}
+    chosen: dict[str, dict[str, Any]] = {}
+    flags: dict[str, list[str]] = {}
+    tuning, tried = {}, {}
     for name, arm in sides.items():
         grids = {each: widened(each, v) for each, v in {**(tune or {}), **arm.tune}.items()}
         chosen[name], flags[name] = {}, []
@@ -160,13 +168,17 @@ def compare(
             tuning[name], chosen[name] = _choose(arm, grids, choosers)
             flags[name] = edges(chosen[name], grids)
     settled = {name: arm.config.replace(**chosen[name]) for name, arm in sides.items()}
-    updates = {name: _updates(settled[name], arm.dataset) for name, arm in sides.items()}
+    updates = {name: _updates(settled[name], arm.data) for name, arm in sides.items()}
     _refuse_other_budgets(settled, updates, question)
     histories = {}
     for name, arm in sides.items():
-        options = {"model": arm.model, "loss": arm.loss, "keep_models": keep_models}
-        judging = _parts(arm.dataset)[1] if tuning else arm.dataset
-        histories[name] = fit(settled[name].seeds(judges), judging, **options)
+        histories[name] = fit(
+            settled[name].seeds(judges),
+            _parts(arm.data)[1] if tuning else arm.data,
+            model=arm.model,
+            loss=arm.loss,
+            keep_models=keep_models,
+        )
         if lost := int(histories[name].diverged.sum()):
             flags[name].append(f"{lost} of {len(judges)} runs of {name} diverged")
     return Trial(chosen, tuning, histories, tried, updates, flags)
@@ -184,7 +196,7 @@ def _choose(
     """All runs of the choice, and the combination with the highest mean accuracy."""
     runs = fit(
         sweep(arm.config, **grids, seeds=seeds),
-        _parts(arm.dataset)[0],
+        _parts(arm.data)[0],
         model=arm.model,
         loss=arm.loss,
         keep_models=False,

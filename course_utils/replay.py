@@ -144,7 +144,8 @@ def replay(
             looks.append((entry, epochs, curve[epochs - 1], epochs))
             spent += epochs
         seconds = time.process_time() - began
-    return Replay(*zip(*looks, strict=True), seconds=seconds)
+    entries, lengths, scores, costs = map(np.array, zip(*looks, strict=True))
+    return Replay(entries, lengths, scores, costs, seconds=seconds)
 
 
 def refuse_unknown(argument: str, given: Mapping[str, Any], bank: Bank) -> None:
@@ -202,11 +203,14 @@ class WithoutRepeats(BaseSampler):
 def with_real_values(study: optuna.Study, bank: Bank) -> optuna.Study:
     """A copy whose trials show values where those of ``bank.objective`` and ``replay`` show places
     on an axis: for Optuna's pictures. Axes that begin above zero are logarithmic."""
-    ranges = {}
+    ranges: dict[str, optuna.distributions.BaseDistribution] = {}
     for name, values in bank.axes.items():
         whole = all(isinstance(value, int) for value in values)
-        kind = IntDistribution if whole else FloatDistribution
-        ranges[name] = kind(values[0], values[-1], log=values[0] > 0)
+        low, high, log = values[0], values[-1], values[0] > 0
+        if whole:
+            ranges[name] = IntDistribution(int(low), int(high), log=log)
+        else:
+            ranges[name] = FloatDistribution(low, high, log=log)
     copy = make_study(name=study.study_name)
     for trial in study.get_trials(deepcopy=False):
         places = {name: place for name, place in trial.params.items() if name in bank.axes}

@@ -6,7 +6,7 @@ every epoch, so that any of Optuna's pruners can end it early.
 
 from __future__ import annotations
 
-import math
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -171,14 +171,14 @@ def _refuse_other_directions(study: optuna.Study) -> None:
         )
 
 
-def _points_left(study: optuna.Study) -> float:
+def _points_left(study: optuna.Study) -> int:
     """How many trials the sampler still has points for: only a grid has an end.
 
     Optuna says no more than whether a grid is exhausted. A batch needs the number: one trial too
     many would train some point again.
     """
     if not isinstance(study.sampler, GridSampler):
-        return math.inf
+        return sys.maxsize
     return len(study.sampler._get_unvisited_grid_ids(study))
 
 

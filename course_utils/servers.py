@@ -197,8 +197,9 @@ def _guarded(command: Sequence[str], words: IO[bytes]) -> subprocess.Popen[bytes
     """The process that runs the command, and ends it when this process closes the pipe or dies."""
     me = psutil.Process()
     # A group of its own: Jupyter's Stop button interrupts the kernel's whole group.
+    apart: dict[str, Any]
     if sys.platform == "win32":
-        apart: dict[str, Any] = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+        apart = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
     else:
         apart = {"start_new_session": True}
     return subprocess.Popen(

@@ -53,10 +53,3 @@ def test_curves_differ_in_line_style_as_well_as_in_colour():
     styles = [plots.style(number) for number in range(7)]
     assert len({each["color"] for each in styles}) == 7
     assert len({str(each["linestyle"]) for each in styles}) == 7
-
-
-def test_a_lab_figure_is_a_png_of_the_size_asked_for():
-    figure, axes = plots.new_figure(2, 1, size=(8, 3))
-    data = plots.to_png(figure)
-    assert axes.shape == (1, 2) and data.startswith(b"\x89PNG")
-    assert int.from_bytes(data[16:20], "big") == pytest.approx(8 * 96, abs=1)

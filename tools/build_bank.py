@@ -25,7 +25,7 @@ from course_utils import Config, Dataset, History, fit, load_mnist
 from course_utils.bank import BANK, METRICS, load_bank, write_sealed
 from course_utils.files import DATA_FOLDER
 
-AXES = {
+AXES: dict[str, list[float]] = {
     "learning_rate": [float(f"{rate:.2g}") for rate in np.logspace(-4, 0, 12)],
     "batch_size": [32, 64, 128, 256],
     "dropout": [0.0, 0.2, 0.4, 0.6],
@@ -35,7 +35,7 @@ CHUNKED = ("batch_size", "dropout")  # a chunk holds one value of these, and one
 SEEDS = [0, 1, 2, 3]
 EPOCHS = 30
 # No schedule: then a run of thirty epochs says what a run of ten would have said, too.
-FIXED = {
+FIXED: dict[str, Any] = {
     "optimizer": "adamw",
     "width": 64,
     "depth": 1,
@@ -51,7 +51,7 @@ def grid(axes: Mapping[str, Iterable[float]]) -> list[dict[str, float]]:
 
 
 def train_chunk(
-    points: list[dict], seed: int, epochs: int, dataset: Dataset
+    points: list[dict[str, Any]], seed: int, epochs: int, dataset: Dataset
 ) -> dict[str, np.ndarray]:
     """{metric: [point, epoch], or [point]} of real runs."""
     configs = [Config(**FIXED, **point, epochs=epochs, seed=seed) for point in points]

@@ -68,7 +68,8 @@ def build(
         "versions": {name: version(name).split("+")[0] for name in LIBRARIES},
     }
     budgets = bank.epochs * np.arange(1, trainings + 1)
-    jobs, rows = {}, {method: [] for method in methods}
+    jobs = {}
+    rows: dict[str, list[str]] = {method: [] for method in methods}
     for method in methods:
         for first in range(0, repeats, chunk):
             job = f"{list(METHODS).index(method):02}_{first:03}_{min(first + chunk, repeats):03}"

@@ -60,7 +60,8 @@ def prepare(notebook: nbformat.NotebookNode, formulas: list[str]) -> nbformat.No
     describe_figures(notebook)
     pose_questions(notebook)
     spare_the_reader(notebook)
-    cells, start = [], None
+    cells: list[nbformat.NotebookNode] = []
+    start = None
     for cell in notebook.cells:
         slide = cell.metadata.get("slideshow", {}).get("slide_type", "-")
         shown = [] if slide == "skip" else cells_of_a_slide(cell, slide, formulas)
@@ -167,7 +168,9 @@ def render(notebook: nbformat.NotebookNode, name: str) -> str:
 def copy_assets(assets: Path) -> None:
     from pygments.formatters import HtmlFormatter
 
-    reveal = Path(find_spec("sphinx_revealjs").origin).parent / "_static" / "revealjs"
+    spec = find_spec("sphinx_revealjs")
+    assert spec is not None and spec.origin is not None
+    reveal = Path(spec.origin).parent / "_static" / "revealjs"
     for source, name in (
         (reveal / "dist/reveal.js", "reveal.js"),
         (reveal / "dist/reveal.css", "reveal.css"),

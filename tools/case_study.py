@@ -32,7 +32,11 @@ def main() -> int:
     except CellExecutionError as error:
         print(error)
         return 1
-    print("".join(output.text for output in notebook.cells[-1].outputs if output.output_type == "stream"))
+    print(
+        "".join(
+            output.text for output in notebook.cells[-1].outputs if output.output_type == "stream"
+        )
+    )
     print(f"{seconds:.0f} s")
     return 0
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -39,7 +40,7 @@ def is_root() -> bool:
 
 
 @contextmanager
-def browse(executable: str) -> Iterator[object]:
+def browse(executable: str) -> Iterator[Any]:
     """A page of a browser without a window."""
     from playwright.sync_api import sync_playwright
 

@@ -173,8 +173,8 @@ def make(venv: Path) -> None:
     if subprocess.run([sys.executable, "-m", "venv", str(venv)]).returncode == 0:
         return
     uv = shutil.which("uv")
-    command = [uv, "venv", "--seed", "--clear", "--python", sys.executable, str(venv)]
-    if uv is None or subprocess.run(command).returncode:
+    options = ["venv", "--seed", "--clear", "--python", sys.executable, str(venv)]
+    if uv is None or subprocess.run([uv, *options]).returncode:
         sys.exit(
             "Python could not make a virtual environment. "
             "On Debian and Ubuntu: apt install python3-venv"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from headless import Problem, wait_until
 
@@ -111,7 +112,7 @@ PICTURE = """async image => {
 class Lab:
     """One lab in the page: a locator on its root, and what a person would see of it."""
 
-    root: object  # playwright's Locator
+    root: Any  # playwright's Locator
 
     @property
     def image(self):

@@ -45,13 +45,17 @@ def first_lab() -> str:
 
 def lab() -> None:
     """The first lab after a few moves, cut out of the page."""
+    chromium = find_browser()
+    assert chromium is not None  # `main` has looked
     with (
         tempfile.TemporaryDirectory() as folder,
         serve(Path(folder)) as (address, token),
-        browse(find_browser()) as page,
+        browse(chromium) as page,
     ):
         jupyter = JupyterLab(address, token, Path(folder) / "course", page)
-        notebook = jupyter.open_notebook(first_lab(), lambda cell: {"setup", "lab"} & tags(cell))
+        notebook = jupyter.open_notebook(
+            first_lab(), lambda cell: bool({"setup", "lab"} & tags(cell))
+        )
         notebook.run_all()
         root = page.locator(".course-lab").first
         picture, slider = root.locator(".shown img"), root.locator("input[type=range]").first

@@ -2,8 +2,9 @@
 
     python tools/run_notebooks.py [--times] [--altered widened|doubled] [07 ...]
 
-With arguments, only notebooks whose names begin so. A file changes only if all of its cells ran,
-and a solution only if its checks pass. The claims of all notebooks are gathered in data/claims.json.
+With arguments, only notebooks whose names begin so. A file changes only if all of its cells
+ran, and a solution only if its checks pass. The claims of all notebooks are gathered in
+data/claims.json.
 
 ``--times`` leaves the notebooks as they are, and writes the seconds of their cells, and each
 notebook's peak of memory, into docs/CELL_TIMES.md, for teachers. ``--altered`` is what `make

@@ -178,7 +178,9 @@ class SetUp:
         if build:
             torch = [name for name in self.wanted["core"] if name.startswith("torch")]
             find = installers.for_torch(self.venv, self.installer)
-            now["torch"] = installers.install_torch(find, build, now["torch"], torch, self.pinned())
+            now["torch"] = installers.install_torch(
+                find, build, str(now["torch"]), torch, self.pinned()
+            )
             write_stamp(self.venv, now)
         elif fresh:
             installers.advise_on_torch()

@@ -33,7 +33,7 @@ def tidy_tables(html: str) -> str:
                 head.name = "td"  # an empty head says nothing to whoever hears it
         table.wrap(page.new_tag("div", attrs={"class": "table"}))
     for link in page.find_all("a", href=True):
-        link["href"] = re.sub(r"^((?![a-z]+:)[^#]*)\.ipynb", r"\1.html", link["href"])
+        link["href"] = re.sub(r"^((?![a-z]+:)[^#]*)\.ipynb", r"\1.html", str(link["href"]))
     return str(page)
 
 
@@ -61,7 +61,7 @@ def _join_heads(table: Tag) -> None:
 def _drop_counting_column(table: Tag) -> None:
     """A first column that only counts, under an empty head, tells nothing."""
     rows = [row for row in _rows(table) if row]
-    if len(rows) < 2 or rows[0][0].get_text(strip=True) or table.find(attrs={"rowspan": True}):
+    if len(rows) < 2 or rows[0][0].get_text(strip=True) or table.find(rowspan=True):
         return
     first = [row[0].get_text(strip=True) for row in rows[1:]]
     begin = int(first[0]) if first[0].isdecimal() else 0
@@ -73,7 +73,7 @@ def _drop_counting_column(table: Tag) -> None:
 def _align(table: Tag) -> None:
     """Columns of numbers to the right, with their heads; long texts may wrap."""
     rows = _rows(table)
-    if table.find(attrs={"rowspan": True}) or table.find(attrs={"colspan": True}):
+    if table.find(rowspan=True) or table.find(colspan=True):
         return
     for column in range(max(map(len, rows), default=0)):
         cells = [row[column] for row in rows if len(row) > column]
@@ -82,4 +82,4 @@ def _align(table: Tag) -> None:
         kind = "number" if any(texts) and all(map(NUMBER.fullmatch, texts)) else None
         kind = kind or ("long" if any(len(text) > LONG for text in texts) else None)
         for cell in cells if kind else []:
-            cell["class"] = [*cell.get("class", []), kind]
+            cell["class"] = " ".join([*filter(None, cell.get_attribute_list("class")), str(kind)])

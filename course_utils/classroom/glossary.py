@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..files import DATA_FOLDER, read_json, restore
 
@@ -123,10 +124,11 @@ def load_glossary(path: Path | str = GLOSSARY) -> Glossary:
     two terms.
     """
     try:
-        terms = [
-            Term(**{key: tuple(v) if isinstance(v, list) else v for key, v in entry.items()})
+        entries: list[dict[str, Any]] = [
+            {key: tuple(v) if isinstance(v, list) else v for key, v in entry.items()}
             for entry in read_json(Path(path))
         ]
+        terms = [Term(**entry) for entry in entries]
     except (TypeError, AttributeError) as error:
         told = f"{Path(path).name} is damaged: {error}. {restore(Path(path))}"
         raise ValueError(told) from error

@@ -225,8 +225,8 @@ def predict(
 
     ``options`` are answers to choose from; ``between=(low, high)`` asks for a number instead, on a
     slider in steps of ``step``. ``id`` names the question in the learner's record, "NN.word".
-    Raises ValueError unless exactly one of the two is given, options are two or more, and the slider
-    has at least two steps.
+    Raises ValueError unless exactly one of the two is given, options are two or more, and the
+    slider has at least two steps.
     """
     id = id or re.sub(r"\W+", "-", question.lower()).strip("-")[:40]
     if (options is None) == (between is None):

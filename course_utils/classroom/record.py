@@ -1,8 +1,8 @@
 """What a learner has done: exercises passed, guesses made, self-tests answered.
 
-It stays on this machine. One file, ``progress.json``, beside the notebooks; in the home folder where
-that one cannot be written to. It is written in one step, by one notebook at a time, and a damaged one
-is set aside.
+It stays on this machine. One file, ``progress.json``, beside the notebooks; in the home folder
+where that one cannot be written to. It is written in one step, by one notebook at a time, and a
+damaged one is set aside.
 """
 
 from __future__ import annotations
@@ -69,12 +69,15 @@ def load(path: Path) -> dict[str, dict[str, Any]]:
     except FileNotFoundError:
         return empty
     except (ValueError, RecursionError) as error:
-        return _set_aside(path, str(error)) or empty
+        _set_aside(path, str(error))
+        return empty
     if not isinstance(data, dict) or data.get("version") not in (1, VERSION):
-        return _set_aside(path, "it does not hold what it should") or empty
+        _set_aside(path, "it does not hold what it should")
+        return empty
     found = empty | {part: data[part] for part in PARTS if part in data}
     if not all(isinstance(part, dict) for part in found.values()):
-        return _set_aside(path, "it does not hold what it should") or empty
+        _set_aside(path, "it does not hold what it should")
+        return empty
     return found
 
 

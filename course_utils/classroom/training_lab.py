@@ -90,8 +90,9 @@ def training_frame(axes: list[Axes], epochs: int, highest_loss: float = 3.0) -> 
     proxies = [
         Line2D([], [], linewidth=2.4, label=SPLITS[s], **style(n)) for n, s in enumerate(SPLITS)
     ]
-    place = {"loc": "lower left", "bbox_to_anchor": (0, 0.98), "ncols": 2, "frameon": False}
-    axes[0].legend(handles=proxies, **place)
+    axes[0].legend(
+        handles=proxies, loc="lower left", bbox_to_anchor=(0, 0.98), ncols=2, frameon=False
+    )
 
 
 def draw_training(axes: list[Axes], curves: Curves, earlier: Sequence[Earlier] = ()) -> None:
@@ -131,8 +132,7 @@ def _note_divergence(panel: Axes, curves: Curves) -> None:
     elif _mean(curves.values["val_loss"])[-1] > panel.get_ylim()[1]:
         text = "the loss lies above this axis"
     if text:
-        middle = {"transform": panel.transAxes, "ha": "center", "fontsize": 10}
-        panel.text(0.5, 0.5, text, **middle)
+        panel.text(0.5, 0.5, text, transform=panel.transAxes, ha="center", fontsize=10)
 
 
 def describe_training(curves: Curves) -> str:

@@ -105,7 +105,7 @@ class Worker:
             task()
 
     def _train(self, values: Values, finished: bool) -> None:
-        """One run: each result is offered to the picture, until it ends or something newer is asked."""
+        """One run: each result goes to the picture, until it ends or something newer is asked."""
         lab, results, changes, draw_at = self.lab, None, None, 0.0
         lab.begin(values)
         results = lab.run(values)

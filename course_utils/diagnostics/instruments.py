@@ -50,7 +50,8 @@ class Instruments:
             for name, layer in model.named_modules()
             if isinstance(layer, (nn.Linear, nn.Conv2d))
         }
-        self.step, self.steps, self._written = 0, [], -1
+        self.step, self._written = 0, -1
+        self.steps: list[int] = []
         self.snapshots: dict[int, dict[str, Tensor]] = {}
         self._rows: dict[str, list[dict[str, float]]] = defaultdict(list)
         self._hooks = [

@@ -22,13 +22,14 @@ SATURATED: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
 
 
 def layer_outputs(
-    model: nn.Module, images: Tensor, kinds: tuple[type, ...] | None = None
+    model: nn.Module, images: Tensor, kinds: tuple[type[nn.Module], ...] | None = None
 ) -> dict[str, Tensor]:
     """{layer name: output} of every activation layer (or every layer of ``kinds``) for a batch.
 
     The model's own output stands last, as "logits".
     """
-    kinds = kinds or tuple(kind for kind in ACTIVATIONS.values() if kind is not nn.Identity)
+    if kinds is None:
+        kinds = tuple(type(make()) for name, make in ACTIVATIONS.items() if name != "identity")
     outputs: dict[str, Tensor] = {}
     hooks = [
         layer.register_forward_hook(lambda _, __, out, name=name: outputs.__setitem__(name, out))

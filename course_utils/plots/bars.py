@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from matplotlib.axes import Axes
 
@@ -53,11 +54,16 @@ def plot_gains(trial: Trial, ax: Axes | None = None) -> Axes:
 def plot_waterfall(
     start: Estimate, steps: Mapping[str, Estimate], ax: Axes | None = None, name: str = "start"
 ) -> Axes:
-    """From ``start`` by paired gains to the end: each bar is what one step added after those above."""
+    """From ``start`` by paired gains to the end: each bar is what one step added."""
     ax = axes_or_current(ax)
     names, level = [name, *steps], 100 * start.value
     ends = [level]
-    text = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "fontsize": 9.5}
+    text: dict[str, Any] = {
+        "xytext": (6, 0),
+        "textcoords": "offset points",
+        "va": "center",
+        "fontsize": 9.5,
+    }
     ax.plot([level, level], [-0.4, 0.4], color=GREY, linewidth=3)
     ax.annotate(f"{level:.1f} %", (level, 0), **text)
     for row, gain in enumerate(steps.values(), start=1):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from ..engine.history import History
 from ..evidence import Estimate, accuracy, basin, basin_width, curve_interval
@@ -22,17 +23,16 @@ def plot_band(
     number: int = 0,
     ax: Axes | None = None,
 ) -> Axes:
-    """One line with its interval shaded: ``band`` is (middle, low, high), or an Estimate for each x.
+    """One line with its interval shaded: ``band`` is (middle, low, high), or one Estimate per x.
 
     ``number`` gives colour and line style.
     """
     ax = axes_or_current(ax)
     if isinstance(band[0], Estimate):
-        middle, low, high = (
-            np.array([getattr(each, end) for each in band]) for end in ("value", "low", "high")
-        )
+        estimates = [each for each in band if isinstance(each, Estimate)]
+        middle, low, high = np.array([(each.value, each.low, each.high) for each in estimates]).T
     else:
-        middle, low, high = band  # type: ignore[misc]
+        middle, low, high = np.asarray(band)
     ax.plot(x, middle, label=label, **style(number))
     ax.fill_between(x, low, high, color=style(number)["color"], alpha=0.2, linewidth=0)
     return ax
@@ -47,7 +47,7 @@ def plot_curves(
         band = curve_interval(history, metric)
         plot_band(np.arange(1, len(band[0]) + 1), band, name, number, ax)
     ax.set(xlabel="epoch", ylabel=LABELS.get(metric, metric))
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(histories) > 1:
         legend_outside(ax)
     return ax
@@ -65,7 +65,7 @@ def plot_gap(history: History, quantity: str = "accuracy", ax: Axes | None = Non
         epochs = np.arange(1, len(band[0]) + 1)
         plot_band(epochs, band, name, number, ax)
         means.append(band[0])
-    ax.fill_between(epochs, *means, color=GREY, alpha=0.25, linewidth=0, zorder=0)
+    ax.fill_between(epochs, means[0], means[1], color=GREY, alpha=0.25, linewidth=0, zorder=0)
     ax.set(xlabel="epoch", ylabel=quantity)
     legend_outside(ax)
     return ax

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from .theme import GREY, axes_or_current, legend_outside, style
@@ -60,7 +61,7 @@ def plot_histograms(
 
 
 def plot_confusion(counts: np.ndarray, ax: Axes | None = None) -> Axes:
-    """A confusion matrix [true, predicted]; each mistake's count is written, the diagonal in grey."""
+    """A confusion matrix [true, predicted]: mistakes with their counts, the diagonal in grey."""
     ax = axes_or_current(ax)
     mistakes = np.where(np.eye(len(counts), dtype=bool), 0, counts)
     ax.imshow(mistakes, cmap="Blues", vmax=max(mistakes.max(), 1))
@@ -84,7 +85,7 @@ def plot_layers(
     for number, (name, each) in enumerate(values.items()):
         ax.plot(np.arange(1, len(each) + 1), each, marker="o", label=name, **style(number))
     ax.set(xlabel="layer, from the input on", ylabel=ylabel)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(values) > 1:
         legend_outside(ax)
     return ax

@@ -11,7 +11,7 @@ COLOURS = ("#0072B2", "#D55E00", "#00795B", "#B0478C", "#806000", "#3A8FC4", "#0
 LINES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)))
 GREY = "#5A5A5A"
 EARLIER = "#8A8A8A"  # earlier runs of a lab: to be seen on a light page and on a dark one
-THEME = {
+THEME: Any = {
     "figure.figsize": (6.4, 3.3),
     "figure.dpi": 96,
     "savefig.dpi": 96,
