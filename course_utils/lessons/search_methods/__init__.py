@@ -1,0 +1,1 @@
+"""For notebooks/09_search_methods.ipynb."""
