@@ -36,7 +36,8 @@ from headless import (
     is_root,
     wait_until,
 )
-from jupyter_page import KERNEL_SECONDS, KNOWN, READY, Lab, Notebook
+from jupyter_page import KERNEL_SECONDS, READY, Notebook
+from lab_page import KNOWN, Lab
 
 __all__ = [
     "BROWSERS",

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from headless import Problem, wait_until
+from headless import Problem
+from lab_page import Lab
 
 KERNEL_SECONDS, RUN_SECONDS = 30, 300
 
@@ -58,133 +55,6 @@ KERNEL_EVAL = """async code => {
     return {text, error};
 }"""
 
-# What a person sees of a lab: read-outs, choices, the picture's fingerprint, the line of text.
-SEEN = """async root => {
-    const plain = text => text.replace(/\\s+/g, ' ').trim();
-    const all = selector => Array.from(root.querySelectorAll(selector));
-    const texts = selector => all(selector).map(each => plain(each.innerText));
-    const image = root.querySelector('.course-lab-picture img, img.course-lab-picture');
-    const bytes = await (await fetch(image.src)).arrayBuffer();
-    const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
-    return {
-        sliders: texts('.widget-readout'),
-        choices: all('select').map(each => plain(each.selectedOptions[0].text)),
-        picture: Array.from(digest, byte => byte.toString(16).padStart(2, '0')).join(''),
-        status: texts('.course-lab-status')[0],
-        busy: root.classList.contains('course-lab-busy'),
-    };
-}"""
-
-# The same, as the kernel has it; whether a training is in flight; and errors that a lab told of.
-KNOWN = """
-import asyncio, hashlib, html, ipywidgets, json, re
-from course_utils.classroom.lab import Lab
-every = ipywidgets.widgets.widget._instances.values()
-course_labs = [each for each in every if isinstance(each, Lab)]
-course_errors, course_loops = [], set()
-for each in course_labs:
-    each.status.observe(
-        lambda change: course_errors.extend(re.findall(r"\\w*Error: .*", change.new)), "value")
-def course_known(number):
-    lab = course_labs[number]
-    # JupyterLab talks to widgets through a shell of their own, with its own thread and event loop.
-    course_loops.update(each.task.get_loop() for each in course_labs if each.task is not None)
-    tasks = [task.get_coro().__name__ for loop in course_loops for task in asyncio.all_tasks(loop)]
-    controls = lab.controls.values()
-    sliders = [each.options[each.index][0] if hasattr(each, "index") else f"{each.value}"
-               for each in controls if not isinstance(each, ipywidgets.Dropdown)]
-    choices = [each.label for each in controls if isinstance(each, ipywidgets.Dropdown)]
-    status = " ".join(html.unescape(re.sub("<[^>]+>", "", lab.status.value)).split())
-    picture = hashlib.sha256(lab.picture.value).hexdigest()
-    print(json.dumps({"sliders": sliders, "choices": choices, "picture": picture,
-                      "status": status, "busy": tasks.count("_train") > 0}))
-"""
-
-# An image widget gets a new address with every value, even for the same picture: compare contents.
-PICTURE = """async image => {
-    const bytes = await (await fetch(image.src)).arrayBuffer();
-    const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
-    return Array.from(digest, byte => byte.toString(16).padStart(2, '0')).join('');
-}"""
-
-
-@dataclass
-class Lab:
-    """One lab in the page: a locator on its root, and what a person would see of it."""
-
-    root: Any  # playwright's Locator
-
-    @property
-    def image(self):
-        return self.root.locator("img.course-lab-picture, .course-lab-picture img").first
-
-    def picture(self) -> str:
-        """A fingerprint of what the picture shows."""
-        from playwright.sync_api import Error
-
-        for _ in range(20):  # the image may be replaced while it is read
-            with suppress(Error):
-                return self.image.evaluate(PICTURE)
-            time.sleep(0.02)
-        return self.image.evaluate(PICTURE)
-
-    def status(self) -> str:
-        return self.root.locator(".course-lab-status").first.inner_text().strip()
-
-    def sliders(self) -> list:
-        """The handles, which take the focus and the keys: Home, End and the arrows."""
-        return self.root.locator(".noUi-handle").all()
-
-    def choices(self) -> list:
-        return self.root.locator("select").all()
-
-    def buttons(self) -> list:
-        return self.root.locator("button").all()
-
-    def seen(self) -> dict:
-        """What the page shows: read-outs, choices, picture, status, and whether it is busy."""
-        from playwright.sync_api import Error
-
-        for _ in range(20):  # the image may be replaced while it is read
-            with suppress(Error):
-                return self.root.evaluate(SEEN)
-            time.sleep(0.02)
-        return self.root.evaluate(SEEN)
-
-    def first_change(self, act: Callable[[], object], seconds: float = 60) -> float:
-        """Seconds from ``act()`` to the first new picture."""
-        image = self.image.element_handle()
-        old, start = image.get_attribute("src"), time.perf_counter()
-        act()
-        self.root.page.wait_for_function(
-            "([image, old]) => image.src !== old", arg=[image, old], timeout=1000 * seconds
-        )
-        return time.perf_counter() - start
-
-    def latency(self, act: Callable[[], object], seconds: float = 60) -> tuple[float, float]:
-        """Seconds from ``act()`` to the first new picture, and to the last one, at rest again."""
-        start, first = time.perf_counter(), self.first_change(act, seconds)
-        self.root.page.wait_for_function(
-            "root => !root.classList.contains('course-lab-busy')",
-            arg=self.root.element_handle(),
-            timeout=1000 * seconds,
-        )
-        return first, time.perf_counter() - start
-
-    def wait_for_change(self, before: str, seconds: float = 10) -> str:
-        """Wait until the picture is another than ``before``, and return it."""
-        return wait_until(
-            lambda: (now := self.picture()) != before and now,
-            seconds,
-            "the lab's picture did not change",
-        )
-
-    def wait_for_status(self, accept: Callable[[str], bool], seconds: float = 10) -> str:
-        """Wait until ``accept(status)`` holds, and return that status."""
-        return wait_until(
-            lambda: accept(now := self.status()) and now, seconds, "the lab's status did not come"
-        )
-
 
 class Notebook:
     """The notebook that is open in front."""
@@ -219,7 +89,8 @@ class Notebook:
     def agreed(self, lab: Lab, number: int, seconds: float = 30) -> dict:
         """Wait until no training is in flight and the page shows what the kernel has; returns that.
 
-        ``number`` counts the notebook's labs from 0. Raises Problem with both sides otherwise.
+        ``number`` counts the notebook's labs from 0, in the order of their making. Raises Problem
+        with both sides otherwise.
         """
         end = time.monotonic() + seconds
         while True:

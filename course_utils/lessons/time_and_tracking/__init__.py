@@ -1,0 +1,1 @@
+"""For notebooks/13_time_and_tracking.ipynb."""
