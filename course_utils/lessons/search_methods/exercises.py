@@ -43,7 +43,7 @@ def check_trials_needed(trials_needed: Callable[[float, float], int]) -> Iterato
     half = trials_needed(0.5, 0.75)
     yield (
         half == 2,
-        f"If half of the space is good, two trials miss it once in four; you say {half}.",
+        f"If half of the space is good, two trials miss it once in four; not {half}.",
     )
     told = f"For the best 5 % with probability 95 %, {answers} is not the smallest number."
     yield _is_least(answers, 0.05, 0.95), told
@@ -62,8 +62,8 @@ def _is_least(count: float, share: float, confidence: float) -> bool:
 @exercise(
     "09.2",
     hints=[
-        "Scientific is what the question asks about. What must be tuned anew for each of its values, "
-        "so that none is judged at settings that suit another?",
+        "Scientific is what the question asks about. What must be tuned anew for each of its "
+        "values, so that none is judged at settings that suit another?",
         "Fix the batch size first: scores[:, 1] has the axes rate, dropout, decay.",
         "Optimise over nuisances: a maximum over their axes, not a mean.",
     ],
@@ -165,8 +165,6 @@ def at_an_edge(trial: FrozenTrial, near: float = NEAR) -> str:
         ends, value = (box.low, box.high), trial.params[name]
         low, high, place = (math.log(each) if box.log else each for each in (*ends, value))
         share = (place - low) / (high - low) if high > low else 0.5
-        if share < near and box.low != 0:
-            edges.append(f"{name} {value:.3g} of {box.low:g} to {box.high:g}")
-        elif share > 1 - near:
+        if (share < near and box.low != 0) or share > 1 - near:
             edges.append(f"{name} {value:.3g} of {box.low:g} to {box.high:g}")
     return ", ".join(edges)

@@ -1,14 +1,24 @@
-"""What notebook 09 trains besides its cells: the hill that the lab's search climbs."""
+"""What notebook 09 trains and measures besides its cells."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import pandas as pd
+import torch
+from optuna.samplers import TPESampler
+from torch import nn
 
+from ...bank import Bank
 from ...engine.config import Config
 from ...engine.data import Dataset
+from ...engine.networks import make_mlp
 from ...engine.training import fit
+from ...evidence import Estimate
+from ...replay import replay, splits
 
 SEEDS = range(1000, 1008)  # no search has these
 
@@ -36,13 +46,13 @@ def _config(place: float, seed: int) -> Config:
 
 
 def train_at(place: float, seed: int, dataset: Dataset) -> float:
-    """Accuracy of one small network, plain SGD for five epochs, at ``place`` = log10 of the rate."""
+    """Accuracy of one small network, five epochs of plain SGD, at ``place`` = log10 of the rate."""
     history = fit(_config(place, seed), dataset, progress=False, keep_models=False)
     return float(history.val_correct.mean())
 
 
 def measure_hill(dataset: Dataset, low: float = -4.0, high: float = 1.0) -> Hill:
-    """The hill from 10**low to 10**high: 26 rates, eight networks each, straight lines between."""
+    """The hill from 10**low to 10**high: 26 rates, eight networks each, straight in between."""
     assert dataset.tuning is not None
     choosing = replace(dataset, val=dataset.tuning, tuning=None)
     coarse, fine = np.linspace(low, high, 26), np.linspace(low, high, 101)
@@ -50,3 +60,101 @@ def measure_hill(dataset: Dataset, low: float = -4.0, high: float = 1.0) -> Hill
     runs = fit(configs, choosing, progress=False, keep_models=False)
     accuracy = runs.val_correct.mean(1).reshape(len(coarse), len(SEEDS)).mean(1)
     return Hill(choosing, fine, np.interp(fine, coarse, accuracy))
+
+
+# What a question's answer is ----------------------------------------------------------------------
+
+
+def when_a_grid_is_ahead(leads: Sequence[Estimate]) -> str:
+    """From what random search saves over three grids (four values of the learning rate, of dropout,
+    of weight decay): when the grid is shown to be ahead."""
+    ahead = [lead.high < 0 for lead in leads]
+    if all(ahead) or not any(ahead):
+        return "always" if all(ahead) else "never"
+    return "in other cases" if any(ahead[1:]) else "with four learning rates only"
+
+
+FAMILIES = {
+    "a model (TPE, GP, CMA-ES)": ("TPE", "GP", "CMA-ES"),
+    "stopping early": ("random + median", "successive halving", "Hyperband"),
+    "TPE that stops early": ("TPE + median",),
+}
+
+
+def who_is_ahead(leads: Mapping[str, Estimate]) -> str:
+    """Which family holds the method whose lead over random search is the largest that is shown."""
+    shown = {
+        family: max((leads[name].value for name in names if leads[name].low > 0), default=-1.0)
+        for family, names in FAMILIES.items()
+    }
+    best = max(shown, key=lambda family: shown[family])
+    return best if shown[best] > 0 else "nobody is ahead"
+
+
+# On the bank --------------------------------------------------------------------------------------
+
+
+def lost_at_random(bank: Bank) -> dict[str, float]:
+    """{knob: points lost, on average, if it alone is set at random and the others stay at the best
+    entry}, by the mean over all seeds."""
+    scores = bank.landscape()
+    best, lost = np.unravel_index(scores.argmax(), scores.shape), {}
+    for number, name in enumerate(bank.axes):
+        along = [slice(None) if place == number else at for place, at in enumerate(best)]
+        lost[name] = float(100 * (scores.max() - scores[tuple(along)].mean()))
+    return lost
+
+
+def searches_of_two_knobs(bank: Bank, races: int, trials: int = 50) -> np.ndarray:
+    """Regrets [race] of TPE on learning rate and batch size, with so many full trainings; dropout
+    and weight decay stay at 0.2 and 0.1, and regret counts from the best of what can be reached."""
+    fixed, regrets, parts = {"dropout": 0.2, "weight_decay": 0.1}, [], splits(bank)
+    decay, dropout = (bank.axes[name].index(fixed[name]) for name in ("weight_decay", "dropout"))
+    for seed in range(races):
+        part = parts[seed % len(parts)]
+        sampler = TPESampler(seed=seed)
+        run = replay(part, sampler, budget=trials * bank.epochs, fixed=fixed, seed=seed)
+        reached = part.truth().reshape(bank.shape)[:, :, dropout, decay]
+        regrets.append(reached.max() - part.truth()[run.leader[-1]])
+    return np.array(regrets)
+
+
+# The classics -------------------------------------------------------------------------------------
+
+
+def for_scikit_learn(dataset: Dataset) -> tuple[Any, np.ndarray, np.ndarray, dict[str, Any]]:
+    """(network, images, labels, options) for searches of scikit-learn: the course's network as an
+    estimator, five epochs of plain SGD; training images and tuning images in one array, and a split
+    that says which are which."""
+    from sklearn.model_selection import PredefinedSplit  # of the group "extra", and slow to import
+    from skorch import NeuralNetClassifier
+
+    assert dataset.tuning is not None
+    network = NeuralNetClassifier(
+        make_mlp,
+        module__inputs=dataset.train.images[0].numel(),
+        module__width=32,
+        criterion=nn.CrossEntropyLoss,
+        optimizer=torch.optim.SGD,
+        max_epochs=5,
+        batch_size=50,
+        train_split=None,
+        verbose=0,
+    )
+    parts = (dataset.train, dataset.tuning)
+    images = torch.cat([part.images for part in parts]).cpu().numpy()
+    labels = torch.cat([part.labels for part in parts]).cpu().numpy()
+    split = PredefinedSplit(np.repeat([-1, 0], [len(part) for part in parts]))
+    return network, images, labels, {"cv": split, "refit": False}
+
+
+def run_classics(searches: Sequence[Any], images: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+    """One row for each search: trainings, best score, and where it lies."""
+    rows = {}
+    torch.manual_seed(0)
+    for search in searches:
+        search.fit(images, labels)
+        row = {"trainings": len(search.cv_results_["params"]), "best": f"{search.best_score_:.1%}"}
+        row |= {name: f"{value:.2g}" for name, value in search.best_params_.items()}
+        rows[type(search).__name__] = row
+    return pd.DataFrame(rows).T

@@ -47,7 +47,8 @@ class Search:
 def search_lab(hill: Hill, gp: Process, expected_improvement: Gain) -> Lab:
     """Trials, rule, length scale, and a rate of one's own; every trial trains a network.
 
-    ``gp`` (x, y, at, length) -> (mean, deviation); ``expected_improvement`` (mean, deviation, best).
+    ``gp`` takes (x, y, at, length) and returns (mean, deviation); ``expected_improvement`` takes
+    (mean, deviation, best).
     """
     known: dict[tuple[float, int], float] = {}
     own: list[float] = []
@@ -112,7 +113,8 @@ def _frame(axes: list[Axes], hill: Hill) -> None:
     left, right = axes
     left.set(xscale="log", xlim=(10 ** hill.at[0], 10 ** hill.at[-1]), ylim=(-0.25, 1.15))
     left.set(xlabel="learning rate", ylabel="accuracy", yticks=[0, 0.5, 1])
-    right.set(xlim=(0.5, MOST + 0.5), ylim=(0.1, 100), yscale="log", xlabel="trials")
+    right.set(xlim=(0.5, MOST + 0.5), ylim=(0.09, 110), yscale="log", xlabel="trials")
+    right.set_xticks([1, 3, 6, 9, 12])
     right.set(ylabel="points below the top", yticks=[0.1, 1, 10, 100])
     right.set_yticklabels(["0.1", "1", "10", "100"])
     place = {"loc": "lower left", "bbox_to_anchor": (-0.02, 0.97), "frameon": False}
