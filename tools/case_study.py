@@ -6,6 +6,7 @@ The notebook binds ``results``, a DataFrame, and ``best_model``, an nn.Module.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import nbformat
 
@@ -25,7 +26,7 @@ print(best_model)
 """
 
 
-def run(notebook: nbformat.NotebookNode, folder: str) -> tuple[str, float]:
+def run(notebook: nbformat.NotebookNode, folder: Path) -> tuple[str, float]:
     """(what the last cell prints, seconds of all cells). Raises what a failing cell raises."""
     notebook.cells.append(nbformat.v4.new_code_cell(LAST_CELL))
     watch = execute(notebook, folder)
@@ -37,7 +38,7 @@ def main() -> int:
     path = find_notebooks([NAME])[0]
     print(f"Running {path.name}: one to two minutes.", flush=True)
     try:
-        text, seconds = run(nbformat.read(path, as_version=4), str(path.parent))
+        text, seconds = run(nbformat.read(path, as_version=4), path.parent)
     except FAILURES as error:
         print(error)
         return 1

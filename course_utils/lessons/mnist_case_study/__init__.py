@@ -1,0 +1,1 @@
+"""For notebooks/10_mnist_case_study.ipynb."""
