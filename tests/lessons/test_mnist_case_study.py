@@ -8,10 +8,10 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from case_study import run
 from matplotlib.figure import Figure
 from torch import nn
 
+from case_study import run
 from course_utils import Config, Dataset, Estimate, accuracy, compare, difference, fit, load_mnist
 from course_utils.lessons.mnist_case_study import exercises, experiments, figures, labs
 from course_utils.search import make_study, run_study
@@ -45,7 +45,7 @@ def test_a_gap_is_what_training_accuracy_promises_too_much():
     history = trained(PATIENT)
     gap = experiments.gap(history)
     apart = history.final("train_accuracy").mean() - history.final().mean()
-    assert gap.value == pytest.approx(apart) and gap.unit == "points" and gap.covers
+    assert gap.value == pytest.approx(apart, abs=1e-6) and gap.unit == "points" and gap.covers
 
 
 def test_a_report_is_subtracted_from_all_three_ends():
@@ -152,7 +152,7 @@ def test_the_cockpits_code_repeats_its_run(cockpit):
     cockpit.worker.wait()
     code = cockpit.code(cockpit.values)
     line, _ = code.split("\n")
-    assert line.startswith("history = fit(Config(") and line.endswith(".seeds(4), digits_of_a)")
+    assert line.startswith("history = fit(Config(") and line.endswith(".seeds(4), mnist)")
     config = PATIENT.replace(dropout=0.5, augment="shift")
     for name in ("dropout", "augment", "learning_rate", "batch_size", "epochs"):
         assert f"{name}={getattr(config, name)!r}" in line
@@ -253,11 +253,12 @@ def test_three_networks_are_told_apart_by_two_gradients(networks):
     ):
         result = exercises.check_three_networks(diagnoses, evidence, networks, data)
         assert not result and said in result.message, said
-    everywhere = {
-        name: experiments.gradient_norms(model, data.train)[0] for name, model in networks.items()
+    known = {
+        name: experiments.gradient_norms(model, data.train.first(180))[0]
+        for name, model in networks.items()
     }
-    assert not exercises.check_three_networks(right, everywhere, networks, data)
-    assert all(math.isfinite(norm) and norm < 0.1 for norm in everywhere.values())
+    assert all(math.isfinite(norm) and norm < 0.1 * norms["Q"] for norm in known.values())
+    assert not exercises.check_three_networks(right, known, networks, data)
 
 
 def my_trial(first=PATIENT, rates=(0.0001, 0.03, 1e4), **change):

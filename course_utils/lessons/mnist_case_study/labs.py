@@ -20,10 +20,11 @@ from ...engine.data import Dataset
 from ...engine.history import History
 from ...engine.training import fit
 from ...evidence import Estimate, accuracy, difference
-from ...plots import EARLIER, GREY, style
+from ...plots import EARLIER, style
 
 AS_IT_IS = "as it is"
 SEEDS = 4
+DATA_NAMES = {"patient A": "mnist", "patient B": "few"}  # what the notebook calls the digits
 LONGEST_LOG = 6
 SPLITS = {"train": "training", "val": "validation"}
 
@@ -117,7 +118,7 @@ def cockpit_lab(patients: Mapping[str, tuple[Config, Dataset]]) -> Lab:
             for name, each in cockpit.config(values).to_dict().items()
             if each != getattr(Config(), name) and name != "seed"
         }
-        return config_code(fields, SEEDS, f"digits_of_{values['patient'].split()[-1].lower()}")
+        return config_code(fields, SEEDS, DATA_NAMES.get(values["patient"], "digits"))
 
     return Lab(
         controls,
@@ -153,7 +154,7 @@ def _frame(axes: list[Axes]) -> None:
     axes[0].set_ylim(0, 2.5)
     axes[1].set_ylim(0.4, 1.01)
     lines = [Line2D([], [], label=SPLITS[s], **style(n)) for n, s in enumerate(SPLITS)]
-    lines.append(Line2D([], [], label="untreated", color=GREY, linewidth=1.2, linestyle=":"))
+    lines.append(Line2D([], [], label="untreated", color=EARLIER, linewidth=1.2, linestyle=":"))
     place: dict[str, Any] = {
         "loc": "lower left",
         "bbox_to_anchor": (0, 0.97),
@@ -171,7 +172,7 @@ def _draw(axes: list[Axes], attempt: Attempt, earlier: Sequence[Earlier] = ()) -
                 panel.plot(x, mean, color=EARLIER, alpha=0.7, linewidth=1.3)
         untreated = attempt.untreated.mean(f"val_{quantity}")
         x = 100 * np.arange(1, len(untreated) + 1) / len(untreated)
-        panel.plot(x, untreated, color=GREY, linewidth=1.2, linestyle=":")
+        panel.plot(x, untreated, color=EARLIER, linewidth=1.2, linestyle=":")
         for number, split in enumerate(SPLITS):
             values = attempt.curves.values[f"{split}_{quantity}"]
             x, mean = _mean(attempt.curves, f"{split}_{quantity}")
