@@ -1,4 +1,4 @@
-"""Notebook 01: starters fail, solutions pass, mistakes are told apart; its labs; what it measures."""
+"""Notebook 01: starters fail, solutions pass, mistakes are told apart; labs; what it measures."""
 
 import math
 import runpy
