@@ -206,10 +206,10 @@ def test_who_is_ahead_must_be_shown():
 
 
 def test_the_stored_races_hold_all_methods_equally_often_with_equal_budgets(races):
-    assert set(races.methods) == set(METHODS) and set(figures.SHOWN) < set(METHODS)
+    assert set(races.methods) <= set(METHODS) and set(figures.SHOWN) < set(races.methods)
     assert races.regret.shape[1] >= 100 and np.bincount(races.split).std() == 0
-    assert (races.epochs == races.budgets[-1]).mean() > 0.99
-    assert (races.epochs >= 1440).all()  # a grid of 48 or more points may end a little earlier
+
+    assert (races.epochs == races.budgets[-1]).all()
 
 
 def test_a_live_race_goes_as_the_stored_one(bank, races):
@@ -246,8 +246,13 @@ def test_a_studys_figure_has_real_values_the_boxs_edges_and_a_curve_for_each_tri
     assert edges == [1e-3, 10.0]
     shown = [x for line in left.lines[:2] for x in line.get_xdata()]
     assert sorted(shown) == sorted(trial.params["learning_rate"] for trial in study.trials)
-    assert len(right.lines) == 2 * len(study.trials)
+    assert len(right.lines) == len(study.trials)
     assert max(line.get_xdata()[-1] for line in right.lines) == 4
+
+
+def test_a_study_without_curves_is_drawn_in_the_order_of_its_trials():
+    right = figures.plot_study(searched()).axes[1]
+    assert right.get_xlabel() == "trial" and len(right.lines[0].get_xdata()) == 20
 
 
 def test_the_banks_figure_shows_values_not_places(bank):
