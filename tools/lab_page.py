@@ -28,8 +28,8 @@ SEEN = """async root => {
 # The same, as the kernel has it; and errors that a lab told of.
 KNOWN = """
 import hashlib, json
-from course_utils.classroom.lab import _OPEN
-course_labs, course_errors = list(_OPEN.values()), []
+from course_utils.classroom.open_labs import OPEN
+course_labs, course_errors = list(OPEN.values()), []
 for each in course_labs:
     def watched(text, busy=False, say=each.say):
         if "Error: " in text:

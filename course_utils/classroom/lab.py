@@ -15,17 +15,17 @@ from typing import Any
 
 import anywidget
 import traitlets
-from IPython import get_ipython
+from IPython.display import display
 from matplotlib.axes import Axes
 
 from ..threads import one_thread
 from .controls import Control
+from .open_labs import replace_older
 from .picture import Picture
 from .worker import Values, Worker
 
 HERE = Path(__file__).parent
 KEPT_RUNS = 3  # earlier runs that stay in the picture
-_OPEN: dict[tuple[str, int], Lab] = {}  # by the cell that made it, and its number in that cell
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Lab(anywidget.AnyWidget):
         self.png, self.text, self.made_by = b"", "", ("", "")
         self._shown_values: Values = {}
         super().__init__(look=self._look())
-        _replace_older(self)
+        replace_older(self)
         self.worker = Worker(self)
         self.on_msg(self._hear)
         self.complete()
@@ -229,32 +229,19 @@ class Lab(anywidget.AnyWidget):
     def __repr__(self) -> str:
         return f"Lab: {self.name}. {self.text}"
 
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        """The widget; and, for pages without a kernel and for paper, its picture."""
-        shown = super()._repr_mimebundle_(**options)
-        data, metadata = shown if isinstance(shown, tuple) else (shown, {})
-        picture = base64.b64encode(self.png).decode("ascii")
-        data = {**(data or {}), "text/plain": repr(self), "image/png": picture}
-        return data, {**metadata, "image/png": {"alt": f"{self.name}. {self.text}"}}
+    def _ipython_display_(self) -> None:
+        """The widget; and its picture for paper and for pages without a kernel, among them this
+        notebook when it is opened again. ``lab.css`` hides it beside a lab that lives."""
+        shown = self._repr_mimebundle_()
+        data = shown[0] if isinstance(shown, tuple) else shown
+        words = {"text/plain": repr(self)}
+        display({**(data or {}), **words}, raw=True)
+        picture = {"image/png": base64.b64encode(self.png).decode("ascii"), **words}
+        about = {"image/png": {"alt": f"{self.name}. {self.text}"}}
+        display(picture, metadata=about, raw=True)
 
     def close(self) -> None:
         """End the lab: its thread, and its line to the page."""
         self.worker.close()
+        self.layout.close()
         super().close()
-
-
-def _replace_older(lab: Lab) -> None:
-    """Close the lab that an earlier run of the same cell has made: nobody can reach it any more."""
-    shell = get_ipython()
-    kernel = getattr(shell, "kernel", None)
-    if kernel is None:
-        return
-    parent = kernel.get_parent("shell") or {}
-    cell = parent.get("metadata", {}).get("cellId") or parent.get("content", {}).get("code", "")
-    run = parent.get("header", {}).get("msg_id", "")
-    number = sum(other.made_by == (cell, run) for other in _OPEN.values())
-    lab.made_by = (cell, run)
-    older = _OPEN.pop((cell, number), None)
-    if older is not None:
-        older.close()
-    _OPEN[cell, number] = lab

@@ -25,7 +25,11 @@ def check_doubling(double):
 
 def test_the_first_condition_that_fails_speaks():
     assert check_seven("seven").message == "A whole number is wanted."
-    assert check_seven(8).message == "It is another number." and check_seven(7) and check_seven(7).exercise == "07.1"
+    assert (
+        check_seven(8).message == "It is another number."
+        and check_seven(7)
+        and check_seven(7).exercise == "07.1"
+    )
 
 
 def test_hints_escalate_stay_at_the_last_and_start_anew_after_a_pass():
@@ -50,10 +54,15 @@ def test_what_a_learner_wrote_is_escaped():
     assert "<script>" not in check_it("<script>alert(1)</script>")._repr_html_()
 
 
-@pytest.mark.parametrize(("double", "error"), [
-    (lambda x: undefined_name, "NameError: name 'undefined_name' is not defined"),  # noqa: F821
-    (lambda x: 1 / 0, "ZeroDivisionError"), (lambda: 6, "TypeError"), (lambda x: [][x], "IndexError"),
-])
+@pytest.mark.parametrize(
+    ("double", "error"),
+    [
+        (lambda x: undefined_name, "NameError: name 'undefined_name' is not defined"),  # noqa: F821
+        (lambda x: 1 / 0, "ZeroDivisionError"),
+        (lambda: 6, "TypeError"),
+        (lambda x: [][x], "IndexError"),
+    ],
+)
 def test_the_learners_own_exception_is_shown_and_not_judged(double, error):
     result = check_doubling(double)
     assert not result and error in result.message and result.message != "It should double 3."
@@ -69,7 +78,21 @@ def test_the_line_that_raised_is_shown():
     assert "return total.no_such_attribute" in check_doubling(double).message
 
 
-@pytest.mark.parametrize("answer", [np.zeros(3), torch.zeros(3), None, object(), float("nan"), [1, [2]], {}, b"", int, Exception()])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        np.zeros(3),
+        torch.zeros(3),
+        None,
+        object(),
+        float("nan"),
+        [1, [2]],
+        {},
+        b"",
+        int,
+        Exception(),
+    ],
+)
 def test_no_answer_makes_a_check_raise(answer):
     assert not check_seven(answer)
     assert not check_doubling(answer)
@@ -84,8 +107,11 @@ def test_an_answer_that_cannot_even_be_looked_at_is_told_so():
     def check_truth(answer):
         yield answer == answer, "It should equal itself."
 
-    assert "cannot be judged" in check_set([["dropout"]]).message or "unhashable" in check_set([["dropout"]]).message
-    assert not check_truth(np.zeros(3))                    # its truth is ambiguous
+    assert (
+        "cannot be judged" in check_set([["dropout"]]).message
+        or "unhashable" in check_set([["dropout"]]).message
+    )
+    assert not check_truth(np.zeros(3))  # its truth is ambiguous
 
 
 def test_a_keyboard_interrupt_is_no_answer():
@@ -102,7 +128,9 @@ def test_a_keyboard_interrupt_is_no_answer():
 @pytest.fixture
 def kernel(tmp_path, monkeypatch):
     (tmp_path / "07_lesson.ipynb").write_text(
-        '{"cells": [{"cell_type": "code", "metadata": {"tags": ["exercise"]}, "source": "check_seven(1)"}]}', encoding="utf-8")
+        '{"cells": [{"cell_type": "code", "metadata": {"tags": ["exercise"]}, "source": "check_seven(1)"}]}',
+        encoding="utf-8",
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(module, "in_notebook", lambda: True)
     return tmp_path
@@ -121,7 +149,11 @@ def test_a_pass_that_cannot_be_noted_is_still_a_pass_and_says_so(kernel, monkeyp
 
     monkeypatch.setattr(module, "note_pass", full)
     result = check_seven(7)
-    assert result and "could not be noted" in result.message and "No space left on device" in result.message
+    assert (
+        result
+        and "could not be noted" in result.message
+        and "No space left on device" in result.message
+    )
 
 
 def test_outside_a_notebook_nothing_is_noted(tmp_path, monkeypatch):

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from course_utils import Config, accuracy, fit, load_mnist
-from course_utils.classroom import lab as module
+from course_utils.classroom import lab as lab_module
+from course_utils.classroom import open_labs as module
 from course_utils.classroom.controls import choice, slider, switch
 from course_utils.classroom.lab import Lab
 from course_utils.classroom.picture import Picture
@@ -52,8 +53,16 @@ def slow_lab(steps=100, seconds=0.002, **options):
         axes[0].plot([0, result[0]], [0, 1])
 
     picture = Picture(lambda axes: axes[0].set(xlim=(0, 50), ylim=(0, 1)), columns=1)
-    lab = Lab({"x": slider("x", list(range(51)), 0)}, run, picture, draw, lambda result: f"x {result[0]}, step {result[1]}",
-              name="a line", finished=lambda values, result: ended.append(result), **options)
+    lab = Lab(
+        {"x": slider("x", list(range(51)), 0)},
+        run,
+        picture,
+        draw,
+        lambda result: f"x {result[0]}, step {result[1]}",
+        name="a line",
+        finished=lambda values, result: ended.append(result),
+        **options,
+    )
     return lab, ended
 
 
@@ -73,10 +82,17 @@ def test_every_setting_draws_a_new_picture(name):
 
 def test_what_a_lab_shows_is_what_fit_gives():
     lab = first_lab(DIGITS)
-    history = fit(Config(optimizer="sgd", learning_rate=0.1, width=32, epochs=10).seeds(8), DIGITS, progress=False)
+    history = fit(
+        Config(optimizer="sgd", learning_rate=0.1, width=32, epochs=10).seeds(8),
+        DIGITS,
+        progress=False,
+    )
     assert str(accuracy(history)) in lab.text
     np.testing.assert_allclose(lab.result.values["val_loss"][:, 1:], history.val_loss, rtol=1e-4)
-    assert lab.result.places[:2] == [pytest.approx(1 / 4), pytest.approx(1)] and lab.result.places[-1] == 10     # 4 updates an epoch
+    assert (
+        lab.result.places[:2] == [pytest.approx(1 / 4), pytest.approx(1)]
+        and lab.result.places[-1] == 10
+    )  # 4 updates an epoch
 
 
 def test_a_diverging_setting_says_so():
@@ -109,7 +125,7 @@ def test_stop_leaves_the_run_where_it_is():
     lab.worker.wait()
     assert lab.result[0] == 5 and lab.result[1] < 999 and len(ended) == 1
     assert page[-1]["text"].startswith("stopped: x 5") and not page[-1]["busy"]
-    lab.press("stop")                                      # when there is nothing to stop
+    lab.press("stop")  # when there is nothing to stop
     lab.worker.wait()
 
 
@@ -138,7 +154,7 @@ def test_a_knob_turned_while_it_runs_reaches_the_run_in_flight():
     lab.set(live=True, x=9)
     lab.worker.wait()
     assert ended[-1] == (9, 199) and len(ended) == 2, "one run, not two"
-    lab.set(live=True, x=4)                                # nothing in flight: it begins
+    lab.set(live=True, x=4)  # nothing in flight: it begins
     lab.worker.wait()
     assert ended[-1] == (4, 199)
 
@@ -172,7 +188,7 @@ def test_earlier_runs_are_few_and_named_by_what_changed():
         lab.set(x=value)
         lab.worker.wait()
     assert [each.label for each in lab.earlier] == ["x 2", "x 3", "x 4"]
-    lab.set(x=5)                                           # the same again is no earlier run
+    lab.set(x=5)  # the same again is no earlier run
     lab.worker.wait()
     assert [each.label for each in lab.earlier] == ["x 2", "x 3", "x 4"]
 
@@ -183,11 +199,20 @@ def test_an_error_in_a_run_is_shown_and_the_lab_goes_on(capsys):
             raise RuntimeError("as a lesson's code may")
         yield values["x"]
 
-    lab = Lab({"x": slider("x", [1, 2, 3], 1)}, run, Picture(lambda axes: None, columns=1),
-              lambda axes, result, earlier: axes[0].plot([0, result]), str, name="a line")
+    lab = Lab(
+        {"x": slider("x", [1, 2, 3], 1)},
+        run,
+        Picture(lambda axes: None, columns=1),
+        lambda axes, result, earlier: axes[0].plot([0, result]),
+        str,
+        name="a line",
+    )
     lab.set(x=3)
     lab.worker.wait()
-    assert lab.text == "RuntimeError: as a lesson's code may" and "Traceback" in capsys.readouterr().err
+    assert (
+        lab.text == "RuntimeError: as a lesson's code may"
+        and "Traceback" in capsys.readouterr().err
+    )
     lab.set(x=2)
     lab.worker.wait()
     assert lab.text == "2"
@@ -226,8 +251,13 @@ def test_code_that_repeats_the_run_is_handed_out_and_runs():
     lab.worker.wait()
     lab.press("code")
     code = page[-1]["code"]
-    names = {"Config": Config, "fit": lambda configs, data: fit(configs, data, progress=False), "small_mnist": DIGITS, "accuracy": accuracy}
-    exec(compile(code, "code", "exec"), names)             # the lesson's own code, and nobody else's
+    names = {
+        "Config": Config,
+        "fit": lambda configs, data: fit(configs, data, progress=False),
+        "small_mnist": DIGITS,
+        "accuracy": accuracy,
+    }
+    exec(compile(code, "code", "exec"), names)  # the lesson's own code, and nobody else's
     np.testing.assert_allclose(names["history"].val_loss, lab.result.history.val_loss, rtol=1e-4)
 
 
@@ -251,15 +281,19 @@ def test_a_pointer_is_followed_in_the_panels_own_coordinates():
     lab._hear(lab, {"kind": "point", "x": place[0], "y": 1 - place[1], "number": 1}, [])
     lab.worker.wait()
     assert asked == [(0, pytest.approx(30), pytest.approx(0.5))] and lab.values == {"x": 30}
-    lab._hear(lab, {"kind": "point", "x": 0.0, "y": 0.0, "number": 2}, [])       # outside of all panels
+    lab._hear(lab, {"kind": "point", "x": 0.0, "y": 0.0, "number": 2}, [])  # outside of all panels
     assert len(asked) == 1
 
 
-def test_a_lab_is_its_picture_where_there_is_no_kernel():
-    lab, _ = slow_lab(steps=2)
-    data, metadata = lab._repr_mimebundle_()
-    assert data["text/plain"] == "Lab: a line. x 0, step 1" and data["image/png"]
-    assert metadata["image/png"]["alt"] == "a line. x 0, step 1"
+def test_a_lab_is_its_picture_where_there_is_no_kernel(monkeypatch):
+    shown = []
+    monkeypatch.setattr(
+        lab_module, "display", lambda data, **options: shown.append((data, options.get("metadata")))
+    )
+    slow_lab(steps=2)[0]._ipython_display_()
+    (_, _), (picture, about) = shown  # the widget, then its picture
+    assert picture["text/plain"] == "Lab: a line. x 0, step 1" and picture["image/png"]
+    assert about["image/png"]["alt"] == "a line. x 0, step 1"
 
 
 # Nothing shared is touched
@@ -269,7 +303,9 @@ def test_drawing_changes_no_setting_of_matplotlibs():
     lab, _ = slow_lab(steps=20)
     before = dict(matplotlib.rcParams)
     lab.set(x=8)
-    with matplotlib.rc_context({"axes.facecolor": "red", "font.size": 30, "figure.constrained_layout.use": True}):
+    with matplotlib.rc_context(
+        {"axes.facecolor": "red", "font.size": 30, "figure.constrained_layout.use": True}
+    ):
         lab.set(x=9)
         lab.worker.wait()
         strange = lab.png
@@ -299,6 +335,7 @@ def test_a_lab_computes_in_one_thread_and_leaves_the_setting_alone(monkeypatch):
     lab.worker.wait()
     assert set(used) == {before} and torch.get_num_threads() == before
     from course_utils.threads import granted_threads, one_thread
+
     with one_thread():
         assert granted_threads() == 1
 
@@ -308,17 +345,21 @@ def test_a_cell_run_again_closes_the_lab_it_made(monkeypatch):
         cell, run = "a", 0
 
         def get_parent(self, channel):
-            return {"metadata": {"cellId": self.cell}, "header": {"msg_id": f"{self.cell}{self.run}"}, "content": {}}
+            return {
+                "metadata": {"cellId": self.cell},
+                "header": {"msg_id": f"{self.cell}{self.run}"},
+                "content": {},
+            }
 
     class Shell:
         kernel = Kernel()
 
     monkeypatch.setattr(module, "get_ipython", lambda: Shell)
-    monkeypatch.setattr(module, "_OPEN", {})
+    monkeypatch.setattr(module, "OPEN", {})
     closed = []
     monkeypatch.setattr(Lab, "close", lambda lab: closed.append(lab))
-    first, second = slow_lab(steps=1)[0], slow_lab(steps=1)[0]         # two labs of one cell
-    assert not closed and len(module._OPEN) == 2
+    first, second = slow_lab(steps=1)[0], slow_lab(steps=1)[0]  # two labs of one cell
+    assert not closed and len(module.OPEN) == 2
     Kernel.run = 1
     again = slow_lab(steps=1)[0]
     assert closed == [first]
@@ -326,7 +367,7 @@ def test_a_cell_run_again_closes_the_lab_it_made(monkeypatch):
     assert closed == [first, second]
     Kernel.cell = "b"
     slow_lab(steps=1)
-    assert len(closed) == 2 and again in module._OPEN.values()
+    assert len(closed) == 2 and again in module.OPEN.values()
 
 
 # Controls
@@ -336,7 +377,9 @@ def test_controls_stand_on_one_of_their_options():
     with pytest.raises(ValueError, match="rate: got 0.3, takes one of"):
         slider("rate", [0.1, 0.2], 0.3)
     assert choice("normalisation", [None, "batch"], None).texts == ["none", "batch"]
-    assert slider("rate", [0.001, 10.0], 10.0).texts == ["0.001", "10"] and switch("more").options == (False, True)
+    assert slider("rate", [0.001, 10.0], 10.0).texts == ["0.001", "10"] and switch(
+        "more"
+    ).options == (False, True)
 
 
 def test_rates_are_evenly_spaced_on_the_log_axis():

@@ -16,14 +16,19 @@ def choose(question, text):
 def test_whoever_made_no_guess_is_told_the_result_and_nothing_else():
     guess = predict("Which?", OPTIONS, id="03.which")
     assert repr(guess.compare("this")) == "Which? Measured: this."
-    assert not any(button.disabled for button in guess.buttons), "it can still be said what one would have guessed"
+    assert not any(button.disabled for button in guess.buttons), (
+        "it can still be said what one would have guessed"
+    )
 
 
 def test_a_guess_stands_beside_the_result_and_can_no_longer_be_changed():
     guess = predict("Which?", OPTIONS)
     choose(guess, "that")
     assert guess.guess == "that" and "you predicted that" in repr(guess.compare("this"))
-    assert all(button.disabled for button in guess.buttons) and "you predicted that" in guess.children[2].value
+    assert (
+        all(button.disabled for button in guess.buttons)
+        and "you predicted that" in guess.children[2].value
+    )
     assert "✔ as you predicted" in repr(guess.compare("that"))
 
 
@@ -33,7 +38,7 @@ def test_one_answer_at_a_time_with_a_sign_besides_the_colour():
     choose(guess, "c")
     assert [button.value for button in guess.buttons] == [False, False, True]
     assert [button.icon for button in guess.buttons] == ["", "", "check"]
-    guess.buttons[2].value = False                         # taken back
+    guess.buttons[2].value = False  # taken back
     assert guess.guess is None
 
 
@@ -53,12 +58,22 @@ def test_a_number_is_guessed_with_a_slider_and_unmoved_it_is_no_guess():
     fine = predict("How much?", between=(0.0, 1.0), step=0.1)
     middle = fine.control.value
     fine.control.value = 0.9
-    fine.control.value = middle                            # the middle can be guessed, too
+    fine.control.value = middle  # the middle can be guessed, too
     assert fine.guess == pytest.approx(0.5) and "✔" in repr(fine.compare(0.53))
 
 
-@pytest.mark.parametrize("wrong", [{}, {"options": OPTIONS, "between": (0, 1)}, {"between": (1, 0)}, {"between": (0, 1)},
-                                   {"between": (0, 1), "step": 0}, {"options": ["a"]}, {"options": ["a", "a"]}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"options": OPTIONS, "between": (0, 1)},
+        {"between": (1, 0)},
+        {"between": (0, 1)},
+        {"between": (0, 1), "step": 0},
+        {"options": ["a"]},
+        {"options": ["a", "a"]},
+    ],
+)
 def test_a_question_without_a_possible_answer_is_refused(wrong):
     with pytest.raises(ValueError, match="options|between"):
         predict("Which?", **wrong)
@@ -68,7 +83,10 @@ def test_what_is_asked_is_escaped():
     guess = predict("<script>", ["<b>", "ok"])
     choose(guess, "<b>")
     said = guess.compare("ok")._repr_html_()
-    assert "<script>" not in said + guess.children[0].value + guess.children[2].value and "<b>." not in said
+    assert (
+        "<script>" not in said + guess.children[0].value + guess.children[2].value
+        and "<b>." not in said
+    )
 
 
 # The record
@@ -88,12 +106,19 @@ def test_guesses_are_kept_with_their_questions_id(kernel):
     choose(guess, "that")
     assert load(kernel)["guesses"]["03.which"] == {"guess": "that", "question": "Which?"}
     guess.compare("this")
-    assert load(kernel)["guesses"]["03.which"] == {"guess": "that", "question": "Which?", "measured": "this", "right": False}
+    assert load(kernel)["guesses"]["03.which"] == {
+        "guess": "that",
+        "question": "Which?",
+        "measured": "this",
+        "right": False,
+    }
 
 
 def test_a_lessons_guesses_are_reviewed(kernel):
     assert "No guess" in repr(review("03"))
-    for number, (said, measured) in enumerate([("this", "this"), ("that", "this"), ("this", "that")]):
+    for number, (said, measured) in enumerate(
+        [("this", "this"), ("that", "this"), ("this", "that")]
+    ):
         guess = predict(f"Question {number}?", OPTIONS, id=f"03.q{number}")
         choose(guess, said)
         guess.compare(measured)
@@ -101,7 +126,10 @@ def test_a_lessons_guesses_are_reviewed(kernel):
     choose(other, "this")
     other.compare("this")
     told = repr(review("03"))
-    assert told.startswith("You were right in 1 of 3.") and "Question 1? You said: that. Measured: this." in told
+    assert (
+        told.startswith("You were right in 1 of 3.")
+        and "Question 1? You said: that. Measured: this." in told
+    )
     assert "Question 0" not in told and "Elsewhere" not in told
 
 
@@ -120,5 +148,9 @@ def test_a_class_raises_hands_which_are_nobodys_record(in_class, kernel):
     assert question.guess is None and repr(question.compare("this")) == "Which? Measured: this."
     question.counts[0].value, question.counts[1].value = 5, 12
     told = question.compare("this")._repr_html_()
-    assert question.guess == {"this": 5, "that": 12} and "<td>12</td>" in told and told.count("█") == 20 + 8
+    assert (
+        question.guess == {"this": 5, "that": 12}
+        and "<td>12</td>" in told
+        and told.count("█") == 20 + 8
+    )
     assert not kernel.exists()

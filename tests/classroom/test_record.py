@@ -13,7 +13,15 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from course_utils import files
 from course_utils.classroom.progress import Progress, exercises, progress
-from course_utils.classroom.record import changing, load, normalised, note_guess, note_pass, notebooks_folder, record_path
+from course_utils.classroom.record import (
+    changing,
+    load,
+    normalised,
+    note_guess,
+    note_pass,
+    notebooks_folder,
+    record_path,
+)
 
 HERE = Path(__file__).resolve().parents[2]
 EXERCISE = [new_code_cell("answer = 1\ncheck_it(answer)", metadata={"tags": ["exercise"]})]
@@ -42,23 +50,45 @@ def test_what_is_recorded_is_found_again_and_the_first_pass_counts(file):
     assert file.read_bytes() == before
 
 
-@pytest.mark.parametrize(("name", "means"), [("0.1", "00.1"), ("00.1", "00.1"), ("10.12 long", "10.12"), ("none", "none")])
+@pytest.mark.parametrize(
+    ("name", "means"),
+    [("0.1", "00.1"), ("00.1", "00.1"), ("10.12 long", "10.12"), ("none", "none")],
+)
 def test_one_exercise_has_one_name(name, means):
     assert normalised(name) == means
 
 
 def test_passes_of_the_first_edition_are_kept(file):
-    file.write_text('{"version": 1, "passed": {"02.1": "2026-01-01T10:00:00+01:00"}}', encoding="utf-8")
+    file.write_text(
+        '{"version": 1, "passed": {"02.1": "2026-01-01T10:00:00+01:00"}}', encoding="utf-8"
+    )
     note_guess("02.q", {"guess": "a"}, file.parent)
-    assert list(passed(file)) == ["02.1"] and json.loads(file.read_text(encoding="utf-8"))["version"] == 2
+    assert (
+        list(passed(file)) == ["02.1"]
+        and json.loads(file.read_text(encoding="utf-8"))["version"] == 2
+    )
 
 
-@pytest.mark.parametrize("damage", [
-    b"", b"{", b"\xff\xfe\x00", b"[]", b"null", b'{"passed": {}}', b'{"version": 9}', b'{"version": 2, "passed": ["02.1"]}',
-    b'{"version": 2, "guesses": 3}', b"[" * 100_000])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe\x00",
+        b"[]",
+        b"null",
+        b'{"passed": {}}',
+        b'{"version": 9}',
+        b'{"version": 2, "passed": ["02.1"]}',
+        b'{"version": 2, "guesses": 3}',
+        b"[" * 100_000,
+    ],
+)
 def test_a_damaged_file_is_set_aside_and_said_so(file, damage):
     file.write_bytes(damage)
-    with pytest.warns(UserWarning, match=r"progress\.json was damaged .* progress\.json\.damaged-1"):
+    with pytest.warns(
+        UserWarning, match=r"progress\.json was damaged .* progress\.json\.damaged-1"
+    ):
         note_pass("02.1", file.parent)
     assert file.with_name("progress.json.damaged-1").read_bytes() == damage
     assert list(passed(file)) == ["02.1"]
@@ -96,19 +126,32 @@ def test_an_error_while_changing_changes_nothing(file):
 
 @pytest.mark.slow
 def test_two_notebooks_that_pass_at_once_lose_nothing(file):
-    program = ("import sys; from course_utils.classroom.record import note_pass\n"
-               "for number in range(20): note_pass(f'{sys.argv[1]}.{number}', sys.argv[2])")
-    writers = [subprocess.Popen([sys.executable, "-c", program, number, str(file.parent)], cwd=HERE) for number in "12"]
+    program = (
+        "import sys; from course_utils.classroom.record import note_pass\n"
+        "for number in range(20): note_pass(f'{sys.argv[1]}.{number}', sys.argv[2])"
+    )
+    writers = [
+        subprocess.Popen([sys.executable, "-c", program, number, str(file.parent)], cwd=HERE)
+        for number in "12"
+    ]
     assert [writer.wait(120) for writer in writers] == [0, 0]
     assert len(passed(file)) == 40
 
 
 @pytest.mark.slow
 def test_a_pass_in_a_kernel_is_noted_beside_the_notebook(file):
-    cells = [new_code_cell("from course_utils.classroom.check import exercise\n"
-                           "@exercise('03.2')\ndef check_it(answer):\n    yield answer, 'no'\ncheck_it(True)")]
-    NotebookClient(new_notebook(cells=cells), kernel_name="python3", timeout=120,
-                   resources={"metadata": {"path": str(file.parent)}}).execute()
+    cells = [
+        new_code_cell(
+            "from course_utils.classroom.check import exercise\n"
+            "@exercise('03.2')\ndef check_it(answer):\n    yield answer, 'no'\ncheck_it(True)"
+        )
+    ]
+    NotebookClient(
+        new_notebook(cells=cells),
+        kernel_name="python3",
+        timeout=120,
+        resources={"metadata": {"path": str(file.parent)}},
+    ).execute()
     assert list(passed(file)) == ["03.2"]
 
 
@@ -123,12 +166,14 @@ def test_the_lessons_are_found_from_wherever_a_notebook_was_started(tmp_path, mo
         assert notebooks_folder(start) == notebooks
         monkeypatch.chdir(start)
         assert record_path() == notebooks / "progress.json" and list(exercises()) == ["02_rates"]
-    monkeypatch.chdir(tmp_path)                            # nowhere near: the course's own
+    monkeypatch.chdir(tmp_path)  # nowhere near: the course's own
     assert notebooks_folder() == HERE / "notebooks"
 
 
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write anywhere")
-def test_where_the_folder_may_not_be_written_the_home_folder_keeps_the_record(file, monkeypatch, tmp_path_factory):
+def test_where_the_folder_may_not_be_written_the_home_folder_keeps_the_record(
+    file, monkeypatch, tmp_path_factory
+):
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setattr(Path, "home", lambda: home)
     file.parent.chmod(0o500)
@@ -137,7 +182,9 @@ def test_where_the_folder_may_not_be_written_the_home_folder_keeps_the_record(fi
     assert list(passed(home / ".tuning-course" / "progress.json")) == ["02.1"]
 
 
-def test_a_folder_that_refuses_to_be_written_is_replaced_by_home(file, monkeypatch, tmp_path_factory):
+def test_a_folder_that_refuses_to_be_written_is_replaced_by_home(
+    file, monkeypatch, tmp_path_factory
+):
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setattr(Path, "home", lambda: home)
     monkeypatch.setattr("course_utils.classroom.record.os.access", lambda *_: False)
@@ -146,7 +193,9 @@ def test_a_folder_that_refuses_to_be_written_is_replaced_by_home(file, monkeypat
     assert progress(file.parent).summary == "1 of 3 exercises passed"
 
 
-@pytest.mark.parametrize("contents", ["<<<<<<< HEAD\n{}\n=======\n", "", "[]", '{"cells": 3}', '{"cells": [3]}', "\0"])
+@pytest.mark.parametrize(
+    "contents", ["<<<<<<< HEAD\n{}\n=======\n", "", "[]", '{"cells": 3}', '{"cells": [3]}', "\0"]
+)
 def test_a_file_that_is_no_notebook_is_named_and_left_out(file, contents):
     (file.parent / "03_broken.ipynb").write_text(contents, encoding="utf-8")
     with pytest.warns(UserWarning, match=r"03_broken\.ipynb cannot be read"):
@@ -160,7 +209,10 @@ def test_a_copy_brings_no_exercises_of_its_own(file):
 
 
 def test_open_exercises_are_shown_beside_the_passed_ones(file):
-    other = [new_markdown_cell("check_it", metadata={"tags": ["exercise"]}), new_code_cell("check_it(2)")]
+    other = [
+        new_markdown_cell("check_it", metadata={"tags": ["exercise"]}),
+        new_code_cell("check_it(2)"),
+    ]
     lesson(file.parent / "10_without.ipynb", 0, other)
     note_pass("02.2", file.parent)
     shown = progress(file.parent)
@@ -180,4 +232,7 @@ def test_nothing_to_show_is_shown_too():
 
 
 def test_git_ignores_what_progress_writes():
-    assert "notebooks/**/progress.json*" in (HERE / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert (
+        "notebooks/**/progress.json*"
+        in (HERE / ".gitignore").read_text(encoding="utf-8").splitlines()
+    )
