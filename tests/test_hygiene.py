@@ -451,3 +451,9 @@ def test_stored_files_are_named_alike_on_every_system():
 def test_ruff(command):
     result = subprocess.run([sys.executable, "-m", "ruff", *command, "--no-cache", "."], cwd=HERE, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_types():
+    """The package and the tools, by mypy; the lessons are free of it."""
+    found = subprocess.run([sys.executable, "-m", "mypy"], cwd=HERE, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout + found.stderr

@@ -1,0 +1,1 @@
+"""For notebooks/16_claims.ipynb."""

@@ -1,0 +1,118 @@
+"""The wall of claims, and the tables behind it."""
+
+from __future__ import annotations
+
+import textwrap
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
+
+from .ledger import DEPENDS, IN_PART, MISSING, Entry, Ledger
+
+# Each verdict has a colour (Okabe and Ito's, darker), its tint, and a word to do without them.
+INK = {
+    "supported": "#005A8C",
+    IN_PART: "#005A8C",
+    "refuted": "#A03C00",
+    DEPENDS: "#705400",
+    "not settled": "#555555",
+    MISSING: "#555555",
+}
+TINT = {
+    "supported": "#DCEBF7",
+    IN_PART: "#EEF5FB",
+    "refuted": "#FBE3D6",
+    DEPENDS: "#FBF1CE",
+    "not settled": "#EEEEEE",
+    MISSING: "white",
+}
+COLUMNS, TILE = 4, 0.62  # tiles in a row, and a tile's height in inches
+
+
+def plot_wall(ledger: Ledger, blank: bool = False) -> Figure:
+    """One tile for each claim: what it says, one sign for each effect, its verdict in words.
+
+    The most surprising stand first; ``blank`` leaves the verdicts to a class.
+    """
+    entries = list(ledger.entries) if blank else ledger.by_surprise()
+    rows = -(-len(entries) // COLUMNS)
+    figure, ax = plt.subplots(figsize=(10, TILE * rows), layout="none")
+    figure.subplots_adjust(left=0.005, right=0.995, bottom=0.005, top=0.995)
+    ax.set(xlim=(0, COLUMNS), ylim=(rows, 0))
+    ax.axis("off")
+    for number, entry in enumerate(entries):
+        kind = MISSING if blank else ledger.kind(entry.id)
+        _tile(ax, number % COLUMNS, number // COLUMNS, entry, kind)
+        if not blank:
+            _verdict(ax, number % COLUMNS, number // COLUMNS, ledger, entry, kind)
+    return figure
+
+
+def _tile(ax: Axes, x: int, y: int, entry: Entry, kind: str) -> None:
+    ax.fill_between([x + 0.02, x + 0.98], y + 0.05, y + 0.95, color=TINT[kind], linewidth=0)
+    ax.plot(
+        [x + 0.02, x + 0.98, x + 0.98, x + 0.02, x + 0.02],
+        [y + 0.05, y + 0.05, y + 0.95, y + 0.95, y + 0.05],
+        color="#BBBBBB",
+        linewidth=0.6,
+    )
+    ax.text(x + 0.05, y + 0.28, entry.id, fontsize=9, fontweight="bold", va="center")
+    ax.text(x + 0.2, y + 0.28, entry.short, fontsize=9, va="center")
+
+
+def _verdict(ax: Axes, x: int, y: int, ledger: Ledger, entry: Entry, kind: str) -> None:
+    strip = " ".join(card.strip for card in ledger.by_id[entry.id])
+    told = {DEPENDS: f"depends on {ledger.depends_on(entry.id)}", IN_PART: "supported in part"}
+    if kind == IN_PART and "✔" not in strip:
+        told[IN_PART] = "refuted in part"
+    words = textwrap.shorten(told.get(kind, kind), 40, placeholder=" …")
+    ax.text(
+        x + 0.96,
+        y + 0.28,
+        strip[:14],
+        fontsize=9,
+        va="center",
+        ha="right",
+        color=INK[kind],
+        family="DejaVu Sans",
+    )
+    ax.text(x + 0.05, y + 0.7, words, fontsize=8.5, va="center", color=INK[kind], fontweight="bold")
+
+
+def describe_wall(ledger: Ledger) -> str:
+    """The wall in words: which claims got which verdict."""
+    ids = {
+        kind: [entry.id for entry in ledger.entries if ledger.kind(entry.id) == kind]
+        for kind in ledger.counts()
+    }
+    told = [f"{kind} ({len(names)}): {', '.join(names)}" for kind, names in ids.items()]
+    return "Verdicts. " + "; ".join(told) + "."
+
+
+def family_table(ledger: Ledger, family: str) -> Styler:
+    """All effects of the claims of one family, one row each."""
+    rows = [
+        {
+            "claim": f"{entry.id} {entry.sentence}",
+            "verdict": card.claim.verdict,
+            "where": name,
+            "measured, with its 95 % interval": f"{sign} {effect}",
+            "notebook": card.notebook[:2],
+        }
+        for entry in ledger.entries
+        if entry.family == family
+        for card in ledger.by_id[entry.id]
+        for sign, (name, effect) in zip(card.strip, card.claim.effects.items(), strict=True)
+    ]
+    table = pd.DataFrame(rows)
+    repeated = table.duplicated(["claim", "verdict", "notebook"])
+    table.loc[repeated, ["claim", "verdict", "notebook"]] = ""
+    return (
+        table.style.hide(axis="index")
+        .set_uuid(family)
+        .set_caption(ledger.families[family])
+        .set_properties(**{"text-align": "left", "vertical-align": "top", "white-space": "normal"})
+    )
