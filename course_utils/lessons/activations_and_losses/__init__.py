@@ -1,0 +1,1 @@
+"""For notebooks/02_activations_and_losses.ipynb."""
