@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +193,8 @@ class Races:
         """
         budget = int(self.budgets[-1]) if budget is None else budget
         other = self.of(over, budget if over_budget is None else over_budget)
-        return less_regret(self.of(method, budget), other, int(self.split.max()) + 1)
+        gain = less_regret(self.of(method, budget), other, int(self.split.max()) + 1)
+        return replace(gain, flags=tuple(f"{method} over {over}: {flag}" for flag in gain.flags))
 
     def leads_by_split(self, method: str, over: str = "random") -> list[Estimate]:
         """``lead`` at the whole budget, on each of the splits."""
