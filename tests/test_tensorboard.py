@@ -1,4 +1,4 @@
-"""TensorBoard for real: event files read back, the server started and stopped, its page seen in a browser."""
+"""TensorBoard for real: event files read back, the server started, its page seen in a browser."""
 
 import logging
 import re
@@ -13,7 +13,8 @@ from torch.nn import functional
 from browser import BROWSERS, browse, find_browser
 from course_utils import load_mnist, make_mlp
 from course_utils.diagnostics import Instruments
-from course_utils.topics import t06
+from course_utils.lessons.time_and_tracking.tracking import event_table
+from course_utils.servers import start_page, stop_page, tensorboard
 
 pytestmark = pytest.mark.slow
 
@@ -35,14 +36,16 @@ def logged(data, tmp_path_factory):
     instruments = Instruments(model, optimizer, data.images, keep=5)
     with SummaryWriter(str(folder / "relu")) as writer, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit.trace")
-        instruments.write(writer)                          # nothing to write yet: no error
+        instruments.write(writer)  # nothing to write yet: no error
         for _ in range(11):
             optimizer.zero_grad()
             functional.cross_entropy(model(data.images), data.labels).backward()
             optimizer.step()
             instruments.write(writer)
-            instruments.write(writer)                      # the same reading: written once
-        writer.add_images("filters/first layer", model[1].weight.detach().view(8, 1, 14, 14).clamp(0, 1))
+            instruments.write(writer)  # the same reading: written once
+        writer.add_images(
+            "filters/first layer", model[1].weight.detach().view(8, 1, 14, 14).clamp(0, 1)
+        )
         writer.add_graph(model, data.images[:1])
     return folder, instruments
 
@@ -61,18 +64,25 @@ def test_what_was_logged_is_what_was_measured(logged):
         for layer in table.columns:
             points = events.Scalars(f"{quantity}/{layer}")
             assert [point.step for point in points] == list(table.index)
-            np.testing.assert_allclose([point.value for point in points], table[layer], rtol=1e-5, atol=1e-6)
-    assert not any(tag.startswith("saturated") for tag in tags["scalars"]), "ReLU has none: nothing is to be logged"
+            np.testing.assert_allclose(
+                [point.value for point in points], table[layer], rtol=1e-5, atol=1e-6
+            )
+    assert not any(tag.startswith("saturated") for tag in tags["scalars"]), (
+        "ReLU has none: nothing is to be logged"
+    )
     drawn = events.Histograms("gradients/1")
     assert [point.step for point in drawn] == [0, 5, 10]
     assert drawn[1].histogram_value.num == 8 * 196
-    assert drawn[1].histogram_value.max == pytest.approx(instruments.snapshots[5]["1"].max().item(), rel=1e-5)
+    assert drawn[1].histogram_value.max == pytest.approx(
+        instruments.snapshots[5]["1"].max().item(), rel=1e-5
+    )
 
 
 def test_the_summary_counts_what_stands_in_the_files(logged):
     folder, instruments = logged
-    [row] = t06.event_summary(folder).to_dict("records")
-    assert row["run"] == "relu" and row["graph"] and row["histograms"] == 3 and row["images"] == 1
+    table = event_table(folder)
+    [row] = table.to_dict("records")
+    assert list(table.index) == ["relu"] and row["graph"] and row["histograms"] == 3
     assert row["points"] == row["scalars"] * len(instruments.steps)
 
 
@@ -97,23 +107,30 @@ def test_lightnings_logger_writes_the_same_kind_of_files(data, tmp_path):
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trainer = lightning.Trainer(max_epochs=1, accelerator="cpu", logger=TensorBoardLogger(str(tmp_path), name="net"),
-                                    log_every_n_steps=1, enable_checkpointing=False, enable_progress_bar=False,
-                                    enable_model_summary=False)
+        trainer = lightning.Trainer(
+            max_epochs=1,
+            accelerator="cpu",
+            logger=TensorBoardLogger(str(tmp_path), name="net"),
+            log_every_n_steps=1,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
         trainer.fit(Digits(), DataLoader(TensorDataset(data.images, data.labels), batch_size=50))
     trainer.logger.experiment.close()
-    [row] = t06.event_summary(tmp_path).to_dict("records")
-    assert row["run"].startswith("net/") and row["scalars"] >= 1 and row["points"] >= 4
+    table = event_table(tmp_path)
+    [row] = table.to_dict("records")
+    assert table.index[0].startswith("net/") and row["scalars"] >= 1 and row["points"] >= 4
 
 
 @pytest.fixture(scope="module")
 def server(logged):
-    process, address = t06.start_tensorboard(logged[0])
-    yield address
-    t06.stop_tensorboard(process)
-    assert process.poll() is not None
+    page = start_page(tensorboard(logged[0]), "TensorBoard")
+    yield page.address
+    stop_page(page)
+    assert not page.is_open
     with pytest.raises(OSError):
-        urllib.request.urlopen(address, timeout=2)
+        urllib.request.urlopen(page.address, timeout=2)
 
 
 def test_the_server_answers_on_this_machine_only(server):
@@ -122,18 +139,10 @@ def test_the_server_answers_on_this_machine_only(server):
         assert b"relu" in answer.read()
 
 
-def test_a_folder_that_cannot_be_served_says_what_to_do(monkeypatch, tmp_path):
-    monkeypatch.setattr(t06.sys, "executable", "python-that-is-not-there")
-    with pytest.raises(OSError):
-        t06.start_tensorboard(tmp_path)
-    monkeypatch.undo()
-    monkeypatch.setattr(t06, "free_port", lambda: 99999)      # no such port: the server ends at once
-    with pytest.raises(RuntimeError, match="did not start"):
-        t06.start_tensorboard(tmp_path, seconds=40)
-
-
 def test_the_page_shows_scalars_and_histograms(server):
-    pytest.importorskip("playwright", reason="browser tests need playwright: pip install -r requirements-test.txt")
+    pytest.importorskip(
+        "playwright", reason="browser tests need playwright: pip install -r requirements-test.txt"
+    )
     executable = find_browser()
     if executable is None:
         pytest.skip(f"browser tests need one of {', '.join(BROWSERS)} on the PATH")
@@ -150,12 +159,15 @@ def test_the_page_shows_scalars_and_histograms(server):
 
 
 def drawn(selector: str) -> str:
-    """JavaScript: whether a curve of some length was drawn in an element found in the page or in its shadow trees."""
+    """JavaScript: whether a curve of some length was drawn in an element of the page, or of its
+    shadow trees."""
     outer, inner = selector.split()
     return f"""() => {{
-        const all = root => [...root.querySelectorAll('*')].flatMap(e => [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])]);
+        const below = e => [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])];
+        const all = root => [...root.querySelectorAll('*')].flatMap(below);
+        const inside = card => [...all(card), ...(card.shadowRoot ? all(card.shadowRoot) : [])];
         return all(document).filter(e => e.localName === '{outer}').some(card =>
-            [...all(card), ...(card.shadowRoot ? all(card.shadowRoot) : [])].some(e =>
-                e.localName === '{inner}' && (e.getAttribute('d') ?? '').length > 30
+            inside(card).some(e => e.localName === '{inner}'
+                && (e.getAttribute('d') ?? '').length > 30
                 && e.getBoundingClientRect().width > 50));
     }}"""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from torch.profiler import profile
+from torch.profiler import ProfilerActivity, profile
 
 
 def part_times(measured: profile, names: Sequence[str]) -> pd.Series:
@@ -21,10 +21,23 @@ def part_times(measured: profile, names: Sequence[str]) -> pd.Series:
     return pd.Series({name: spent[name] for name in names}, name="ms")
 
 
+def parts_side_by_side(
+    versions: Mapping[str, Callable[[], object]], names: Sequence[str], rounds: int = 5
+) -> dict[str, pd.Series]:
+    """Milliseconds [part] of each version, the median of several profiles, taken in turn."""
+    found: dict[str, list[pd.Series]] = {name: [] for name in versions}
+    for _ in range(rounds):
+        for name, call in versions.items():
+            with profile(activities=[ProfilerActivity.CPU]) as measured:
+                call()
+            found[name].append(part_times(measured, names))
+    return {name: pd.concat(each, axis=1).median(axis=1) for name, each in found.items()}
+
+
 def operation_table(measured: profile, rows: int = 5) -> pd.DataFrame:
-    """Torch's operations that took most time themselves: how often each was called, and its ms."""
+    """Torch's operations that were called most often: number of calls, and their own ms."""
     events = [event for event in measured.key_averages() if event.key.startswith("aten::")]
-    events.sort(key=lambda event: -event.self_cpu_time_total)
+    events.sort(key=lambda event: (-event.count, event.key))
     table = pd.DataFrame(
         {
             "operation": [event.key for event in events],
