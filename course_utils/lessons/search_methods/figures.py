@@ -32,37 +32,42 @@ SHOWN = (  # of the stored methods: those that the figure of the races compares
 
 
 def plot_study(study: optuna.Study, knob: str = "learning_rate") -> Figure:
-    """A study with real values: each trial's last score against a knob, the box's ends dashed; and
-    all learning curves, which end where a trial was stopped."""
+    """A study with real values: each trial's score against a knob, with the ends of the box dashed;
+    and all learning curves, which end where a trial was stopped. Where trials reported none, the
+    right-hand panel has the scores in the order of the trials."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.2), sharey=True)
-    finished, pruned = (
-        [trial for trial in study.trials if trial.state == state]
-        for state in (TrialState.COMPLETE, TrialState.PRUNED)
-    )
-    for number, (name, marker, trials) in enumerate(
-        (("finished", "o", finished), ("stopped early", "x", pruned))
-    ):
-        places = [trial.params[knob] for trial in trials]
-        left.plot(places, _last_scores(trials), marker, label=name, color=COLOURS[number])
-        for trial in trials:
-            curve = trial.intermediate_values
-            steps, width = [step + 1 for step in curve], 1.0 if number else 1.3
-            right.plot(steps, list(curve.values()), color=COLOURS[number], linewidth=width)
-            right.plot(steps[-1], list(curve.values())[-1], marker, color=COLOURS[number])
+    kinds = ("finished", "o", TrialState.COMPLETE), ("stopped early", "x", TrialState.PRUNED)
+    curved = any(trial.intermediate_values for trial in study.trials)
+    for number, (name, marker, state) in enumerate(kinds):
+        trials = [trial for trial in study.trials if trial.state == state]
+        look = {"color": COLOURS[number], "marker": marker}
+        places, scores = [trial.params[knob] for trial in trials], list(map(_score, trials))
+        left.plot(places, scores, label=name, linestyle="none", **look)
+        for trial in trials if curved else []:
+            epochs = [step + 1 for step in trial.intermediate_values]
+            values = list(trial.intermediate_values.values())
+            right.plot(epochs, values, linewidth=1.1, markevery=[-1], **look)
+        if not curved:
+            right.plot([trial.number for trial in trials], scores, linestyle="none", **look)
     best = study.best_trial
     left.plot(best.params[knob], best.value, "*", markersize=15, color=COLOURS[2], label="best")
     box = best.distributions[knob]
     for edge in (box.low, box.high):
         left.axvline(edge, color="black", linestyle="--", linewidth=1)
     left.set(xscale="log" if box.log else "linear", xlabel=knob.replace("_", " "))
-    left.set(ylabel="accuracy on tuning digits", title="Does the best lie at an edge of the box?")
-    right.set(xlabel="epoch", title="Which trials were stopped, and when?")
+    left.set(ylabel="score of a trial", title="Does the best lie at an edge of the box?")
+    titles = {True: "Which trials were stopped, and when?", False: "Do later trials do better?"}
+    right.set(xlabel="epoch" if curved else "trial", title=titles[curved])
     left.legend(loc="lower center")
     return figure
 
 
-def _last_scores(trials: Sequence[FrozenTrial]) -> list[float]:
-    return [trial.intermediate_values[max(trial.intermediate_values)] for trial in trials]
+def _score(trial: FrozenTrial) -> float:
+    """The value of a trial, or, of one that was stopped, the last that it reported."""
+    steps = trial.intermediate_values
+    if trial.value is not None:
+        return trial.value
+    return steps[max(steps)] if steps else float("nan")
 
 
 def plot_bank(bank: Bank, batch_size: int = 64, worst: float = 0.8) -> Figure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -117,8 +118,8 @@ def _frame(axes: list[Axes], hill: Hill) -> None:
     right.set_xticks([1, 3, 6, 9, 12])
     right.set(ylabel="points below the top", yticks=[0.1, 1, 10, 100])
     right.set_yticklabels(["0.1", "1", "10", "100"])
-    place = {"loc": "lower left", "bbox_to_anchor": (-0.02, 0.97), "frameon": False}
-    dot = {"color": EARLIER, "marker": "o", "linestyle": "none"}
+    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (-0.02, 0.97), "frameon": False}
+    dot: dict[str, Any] = {"color": EARLIER, "marker": "o", "linestyle": "none"}
     left.legend(
         handles=[
             Line2D([], [], label="mean", **style(0)),
@@ -159,7 +160,7 @@ def _draw(axes: list[Axes], result: Search, earlier: Sequence[Earlier], hill: Hi
         _draw_regret(right, x, y, hill, color=COLOURS[3], marker="X", linestyle="--")
 
 
-def _draw_regret(panel: Axes, x: np.ndarray, y: np.ndarray, hill: Hill, **look: object) -> None:
+def _draw_regret(panel: Axes, x: np.ndarray, y: np.ndarray, hill: Hill, **look: Any) -> None:
     regret = np.maximum(100 * hill.regret(x, y), 0.1)[:MOST]
     panel.plot(np.arange(1, len(regret) + 1), regret, **look)
 
@@ -168,7 +169,8 @@ def describe(result: Search, hill: Hill) -> str:
     """Where each player's best trial stands, and how far below the top it truly is."""
     text = f"The process, {_player(result.x, result.y, hill)}"
     if result.own:
-        text += f". You, {_player(*np.array(result.own).T, hill)}"
+        x, y = np.array(result.own).T
+        text += f". You, {_player(x, y, hill)}"
     return text
 
 
