@@ -1,0 +1,1 @@
+"""For notebooks/11_fine_tuning.ipynb."""
