@@ -1,0 +1,1 @@
+"""For notebooks/14_many_machines.ipynb."""
