@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,18 +14,20 @@ from torch import Tensor, nn
 
 from ...diagnostics import inspect_layers
 from ...engine.config import Config, sweep
-from ...engine.data import Dataset, Split
+from ...engine.data import Dataset
 from ...engine.history import History
 from ...engine.networks import ACTIVATIONS, NORMALISATIONS, initialise
 from ...engine.plan import build, build_mlp
-from ...engine.training import Run, fit
+from ...engine.run import Run
+from ...engine.training import fit
 from ...evidence import Estimate, mean_interval
 from ...protocol import edges
+from ...threads import one_thread
 
 SEEN = 200  # images that the instruments look at
 TUNING_SEEDS = range(8, 10)
 NOTHING = 1e-30  # stands for a gradient of zero where a logarithm is taken
-GUIDE = -3.0  # log10 of update to weight
+GUIDE = -3.0  # log10 of update to weight, from Karpathy's course notes
 Build = Callable[[Config, Dataset], nn.Module]
 
 # Networks -----------------------------------------------------------------------------------------
@@ -42,8 +44,8 @@ class Residual(nn.Module):
         return x + self.branch(x)
 
 
-def residual_mlp(config: Config, dataset: Dataset) -> nn.Sequential:
-    """The dense network of a Config, with a residual road around every hidden layer but the first."""
+def residual_mlp(config: Config, dataset: Dataset) -> nn.Module:
+    """The dense network of a Config, a residual road around each hidden layer but the first."""
 
     def layer(inputs: int) -> list[nn.Module]:
         norm = [NORMALISATIONS[config.normalisation](config.width)] if config.normalisation else []
@@ -52,63 +54,90 @@ def residual_mlp(config: Config, dataset: Dataset) -> nn.Sequential:
     first = layer(dataset.train.images[0].numel())
     others = [Residual(*layer(config.width)) for _ in range(config.depth - 1)]
     last = nn.Linear(config.width, dataset.classes)
-    model = nn.Sequential(nn.Flatten(-3), *first, *others, last)
-    initialise(model, config.init)
+    return initialise(nn.Sequential(nn.Flatten(), *first, *others, last), config.init)
+
+
+def biased(bias: float) -> Build:
+    """A builder for ``fit``: the dense network, the biases of its hidden layers at ``bias``."""
+
+    def model(config: Config, dataset: Dataset) -> nn.Module:
+        network = build_mlp(config, dataset)
+        for layer in [layer for layer in network.modules() if isinstance(layer, nn.Linear)][:-1]:
+            nn.init.constant_(layer.bias, bias)
+        return network
+
     return model
 
 
-def untrained(config: Config, dataset: Dataset, model: Build = build_mlp) -> nn.Module:
-    """The network with which ``fit`` begins: the same weights for the same seed."""
-    return build(model, config, dataset)[0].to(dataset.device)
-
-
 def first_look(config: Config, dataset: Dataset, model: Build = build_mlp) -> pd.DataFrame:
-    """What the instruments say of a network before any training: ``inspect_layers``, by layer."""
+    """``inspect_layers`` of the network with which ``fit`` begins, before any training."""
     seen = dataset.train.first(SEEN)
-    return inspect_layers(untrained(config, dataset, model), seen.images, seen.labels)
+    with one_thread():
+        network = build(model, config, dataset)[0].to(dataset.device)
+        return inspect_layers(network, seen.images, seen.labels)
+
+
+def profile(config: Config, dataset: Dataset, column: str, seeds: int = 8) -> np.ndarray:
+    """[layer]: a column of ``first_look``, geometric mean over seeds 0 to ``seeds`` - 1."""
+    tables = [first_look(each, dataset)[column] for each in config.seeds(seeds)]
+    return np.exp(np.mean(np.log(np.maximum(tables, NOTHING)), axis=0))
 
 
 # Many kinds of networks ---------------------------------------------------------------------------
 
 
 def survey(
-    config: Config, dataset: Dataset, rates: Sequence[float], **kinds: Sequence[Any]
+    config: Config,
+    dataset: Dataset,
+    rates: Sequence[float] | np.ndarray,
+    kinds: Mapping[str, Sequence[Any]],
+    bias: float = 0.0,
 ) -> pd.DataFrame:
-    """Train every combination of ``kinds``, each at its own best rate; one row for each network.
+    """Train every combination of ``kinds`` at its own best rate; one row for each kind of network.
 
-    The rate is chosen on seeds and images of its own. Columns: the fields of ``kinds``, ``seed``
-    (0 to 7), ``learning_rate`` and ``accuracy`` (on the validation images), and, before training,
+    The rate is chosen on seeds and images of its own; then eight seeds are judged. ``bias`` is
+    where the hidden layers' biases start. Columns: the fields of ``kinds``, bias, learning_rate,
+    the mean accuracy over seeds on the validation images; and before training, means over seeds of
+
     gradient_kept    log10 of the gradient at the first hidden layer over that at the last
     spread_kept      log10 of the spread between images in the last hidden layer over the first's
     dead, saturated  share of units, mean over the hidden layers
     """
-    judged = fit(_at_best_rates(config, dataset, rates, kinds), dataset, keep_models=False)
+    model = biased(bias) if bias else build_mlp
+    configs = _at_best_rates(config, dataset, rates, kinds, model)
+    judged = fit(configs, dataset, model=model, keep_models=False)
     rows = []
     for each, correct in zip(judged.configs, judged.val_correct, strict=True):
-        row = {name: getattr(each, name) for name in (*kinds, "seed", "learning_rate")}
-        rows.append(row | _summary(first_look(each, dataset)) | {"accuracy": correct.mean()})
-    return pd.DataFrame(rows)
+        row = {name: getattr(each, name) for name in kinds} | {"bias": bias}
+        row |= {"learning_rate": each.learning_rate, "accuracy": correct.mean()}
+        rows.append(row | _summary(first_look(each, dataset, model)))
+    return pd.DataFrame(rows).groupby([*kinds, "bias"], sort=False, as_index=False).mean()
 
 
 def _at_best_rates(
-    config: Config, dataset: Dataset, rates: Sequence[float], kinds: dict[str, Sequence[Any]]
+    config: Config,
+    dataset: Dataset,
+    rates: Sequence[float] | np.ndarray,
+    kinds: Mapping[str, Sequence[Any]],
+    model: Build,
 ) -> list[Config]:
-    """Eight seeds of every kind, at the rate that was best for it on other seeds and images."""
+    """Eight seeds of each kind, at the rate that was best for it on other seeds and images."""
     configs = sweep(config, **kinds, learning_rate=rates, seeds=TUNING_SEEDS)
-    tuned = fit(configs, _tuning_part(dataset), keep_models=False)
+    tuned = fit(configs, _tuning_part(dataset), model=model, keep_models=False)
     score = tuned.val_correct.mean(1).reshape(-1, len(rates), len(TUNING_SEEDS)).mean(2)
-    every = len(rates) * len(TUNING_SEEDS)
-    chosen = [np.asarray(rates)[place] for place in score.argmax(1)]
+    of_a_kind = len(rates) * len(TUNING_SEEDS)
+    chosen = [float(rates[place]) for place in score.argmax(1)]
     return [
-        each
-        for first, rate in zip(configs[::every], chosen, strict=True)
-        for each in first.replace(learning_rate=rate, seed=0).seeds(8)
+        seeded
+        for first, rate in zip(configs[::of_a_kind], chosen, strict=True)
+        for seeded in first.replace(learning_rate=rate, seed=0).seeds(8)
     ]
 
 
 def _tuning_part(dataset: Dataset) -> Dataset:
     """The same training images, with the tuning images to look at."""
-    assert dataset.tuning is not None
+    if dataset.tuning is None:
+        raise ValueError("dataset: got one without tuning images, takes one that has them")
     return replace(dataset, val=dataset.tuning, tuning=None)
 
 
@@ -125,6 +154,15 @@ def _summary(table: pd.DataFrame) -> dict[str, float]:
     }
 
 
+def describe_norms(norms: Sequence[float], limit: float) -> str:
+    """What a list of gradient norms says of clipping at ``limit``, in one line."""
+    values = np.asarray(norms)
+    finite = np.isfinite(values)
+    cut, lost = 100 * np.mean(values > limit), 100 * np.mean(~finite)
+    sizes = f"median {np.median(values[finite]):.2g}, largest {values[finite].max():.2g}"
+    return f"limit {limit:>4g}: {cut:3.0f} % of the steps cut, {lost:3.0f} % not finite; {sizes}"
+
+
 # Update to weight ---------------------------------------------------------------------------------
 
 
@@ -133,24 +171,24 @@ def update_ratios(
 ) -> tuple[History, np.ndarray]:
     """Train, and measure log10 of each update's norm over the weights' norm, every few updates.
 
-    Returns (history, ratio [config]): the median over the layers, and over the updates.
+    Returns (history, ratio [config]): the median over the layers, and over the updates; NaN for a
+    network that diverged before the first reading.
     """
     readings: list[list[float]] = [[] for _ in configs]
-    before: dict[str, Any] = {}
+    before: dict[str, Tensor] = {}
+    rows: list[int] = []
 
     def read(run: Run) -> None:
         weights = {name: view for name, view in run.stack.views.items() if view.dim() == 3}
         if (run.step + 1) % every == 0:
-            before["rows"] = list(run.indices)
-            before["weights"] = {name: each.detach().clone() for name, each in weights.items()}
-        elif run.step % every == 0 and before.pop("rows", None) == list(run.indices):
-            old = before.pop("weights")
-            ratios = [_norm(new.detach() - old[n]) / _norm(old[n]) for n, new in weights.items()]
-            for index, active, ratio in zip(
-                run.indices, run.active, torch.stack(ratios).log10().median(0).values, strict=True
-            ):
-                if active:
-                    readings[index].append(float(ratio))
+            rows[:] = run.indices
+            before.update({name: each.detach().clone() for name, each in weights.items()})
+        elif run.step % every == 0 and rows == list(run.indices):
+            ratios = [_norm(new - before[n]) / _norm(before[n]) for n, new in weights.items()]
+            medians = torch.stack(ratios).log10().median(0).values.tolist()
+            for index, active, ratio in zip(run.indices, run.active, medians, strict=True):
+                if active and math.isfinite(ratio):
+                    readings[index].append(ratio)
 
     history = fit(configs, dataset, on_step=read, keep_models=False)
     return history, np.array([np.median(each) if each else np.nan for each in readings])
@@ -158,7 +196,7 @@ def update_ratios(
 
 def _norm(weights: Tensor) -> Tensor:
     """[K] of [K, outputs, inputs]"""
-    return torch.linalg.vector_norm(weights, dim=(1, 2))
+    return torch.linalg.vector_norm(weights.detach(), dim=(1, 2))
 
 
 @dataclass(frozen=True)
@@ -167,37 +205,27 @@ class RatioStudy:
 
     curve      one row for each rate: learning_rate, ratio, accuracy (tuning seeds and images)
     rate       the best of them
-    distance   of the ratio at that rate from the guide, in decades, over fresh seeds
+    ratio      log10 at that rate, over eight fresh seeds
+    distance   of that ratio from the guide, in decades
     """
 
     curve: pd.DataFrame
     rate: float
+    ratio: Estimate
     distance: Estimate
 
 
-def study_ratio(config: Config, rates: Sequence[float], dataset: Dataset) -> RatioStudy:
+def study_ratio(
+    config: Config, rates: Sequence[float] | np.ndarray, dataset: Dataset
+) -> RatioStudy:
     """Sweep the learning rate, choose the best, and see with which ratio its networks train."""
-    tuned, ratios = update_ratios(
-        sweep(config, learning_rate=rates, seeds=TUNING_SEEDS), _tuning_part(dataset)
-    )
-    rows = {"ratio": ratios, "accuracy": tuned.val_correct.mean(1)}
-    rows["learning_rate"] = np.array([each.learning_rate for each in tuned.configs])
-    curve = pd.DataFrame(rows).groupby("learning_rate", as_index=False).mean()
+    configs = sweep(config, learning_rate=rates, seeds=TUNING_SEEDS)
+    tuned, ratios = update_ratios(configs, _tuning_part(dataset))
+    columns = {"learning_rate": [each.learning_rate for each in configs], "ratio": ratios}
+    frame = pd.DataFrame(columns | {"accuracy": tuned.val_correct.mean(1)})
+    curve = frame.groupby("learning_rate", as_index=False).mean()
     rate = float(curve.learning_rate[curve.accuracy.argmax()])
     _, fresh = update_ratios(config.replace(learning_rate=rate).seeds(8), dataset)
-    flags = edges({"learning_rate": rate}, {"learning_rate": rates})
+    flags = edges({"learning_rate": rate}, {"learning_rate": list(rates)})
     distance = mean_interval(np.abs(fresh - GUIDE), "decades").flagged(*flags)
-    return RatioStudy(curve, rate, distance)
-
-
-def spread_between_images(
-    config: Config, dataset: Dataset, seeds: int = 8
-) -> np.ndarray:
-    """[layer]: how far a unit's outputs differ between images before training, mean over seeds."""
-    tables = [first_look(each, dataset) for each in config.seeds(seeds)]
-    return np.mean([table["between_images"] for table in tables], axis=0)
-
-
-def seen(dataset: Dataset) -> Split:
-    """The images that the instruments look at."""
-    return dataset.train.first(SEEN)
+    return RatioStudy(curve, rate, mean_interval(fresh), distance)
