@@ -246,9 +246,9 @@ def test_three_networks_are_told_apart_by_two_gradients(networks):
         (swapped, norms, "P: a first-layer gradient"),
         (dict.fromkeys("PQR", "finished"), norms, "P: a first-layer gradient"),
         (dict.fromkeys("PQR", "ill"), norms, "should be one of dead, finished, vanished"),
-        (right, dict.fromkeys("PQR", 0.5), "on_mistakes['P'] is not"),
+        (right, dict.fromkeys("PQR", 0.5), "evidence['P'] is not"),
         (right, dict.fromkeys("PQR"), "should be a number"),
-        (right, None, "`on_mistakes` should be a dict"),
+        (right, None, "`evidence` should be a dict"),
         ("finished", norms, "`diagnoses` should be a dict"),
     ):
         result = exercises.check_three_networks(diagnoses, evidence, networks, data)

@@ -105,27 +105,27 @@ def _without(config: Config, *names: str) -> dict[str, Any]:
     praise="That is right: three small gradients, three causes, three different cures.",
 )
 def check_three_networks(
-    diagnoses: Any, on_mistakes: Any, networks: Mapping[str, nn.Module], dataset: Dataset
+    diagnoses: Any, evidence: Any, networks: Mapping[str, nn.Module], dataset: Dataset
 ) -> Iterator[tuple[Any, str]]:
     """Finished, vanished or dead: a diagnosis for each network, with its evidence."""
     names = sorted(networks)
-    for title, given in (("diagnoses", diagnoses), ("on_mistakes", on_mistakes)):
+    for title, given in (("diagnoses", diagnoses), ("evidence", evidence)):
         complete = isinstance(given, Mapping) and sorted(given) == names
         yield complete, f"`{title}` should be a dict with one entry for each of {', '.join(names)}."
     for name in names:
         norm = gradient_norms(networks[name], mistakes(networks[name], dataset.val))[0]
-        told = on_mistakes[name]
+        told = evidence[name]
         number = isinstance(told, (int, float)) and not isinstance(told, bool)
-        yield number, f"on_mistakes[{name!r}] should be a number: the norm of a gradient."
+        yield number, f"evidence[{name!r}] should be a number: the norm of a gradient."
         close = math.isclose(told, norm, rel_tol=0.02, abs_tol=1e-30)
         told_so = "is not the first layer's gradient on the validation digits that it gets wrong."
-        yield close, f"on_mistakes[{name!r}] {told_so}"
+        yield close, f"evidence[{name!r}] {told_so}"
     words = sorted(set(DIAGNOSES.values()))
     for name in names:
         yield diagnoses[name] in words, f"diagnoses[{name!r}] should be one of {', '.join(words)}."
     for name, right in DIAGNOSES.items():
-        evidence = f"{on_mistakes[name]:.2g} on its mistakes"
-        yield diagnoses[name] == right, f"{name}: a first-layer gradient of {evidence} says else."
+        shown = f"{evidence[name]:.2g} on its mistakes"
+        yield diagnoses[name] == right, f"{name}: a first-layer gradient of {shown} says else."
 
 
 @exercise(

@@ -16,7 +16,7 @@ from ...engine.config import Config
 from ...engine.data import Dataset, Split
 from ...engine.history import History
 from ...engine.training import fit
-from ...evidence import Estimate, accuracy, mean_interval, share_interval
+from ...evidence import Estimate, accuracy, mean_interval, ratio_interval, share_interval
 from ...files import DATA_FOLDER
 from ...mnist import load_mnist, load_mnist_full
 from ...protocol import Trial, budget
@@ -38,6 +38,13 @@ def gap(history: History) -> Estimate:
     """Points between the final training and validation accuracy, over the seeds."""
     apart = history.final("train_accuracy") - history.final("val_accuracy")
     return mean_interval(apart, "points", covers=SEEDS_ONLY)
+
+
+def first_to_last(history: History, split: Split) -> Estimate:
+    """How many times as large the first layer's gradient is as the last layer's, on mistakes."""
+    models = [history.model(index) for index in range(len(history))]
+    norms = [gradient_norms(model, mistakes(model, split)) for model in models]
+    return ratio_interval([first for first, _ in norms], [last for _, last in norms])
 
 
 def gaps_by_digits(config: Config, epochs: Mapping[int, int]) -> dict[str, Estimate]:
