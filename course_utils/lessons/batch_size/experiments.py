@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,16 @@ from ...engine.history import History
 from ...engine.training import train
 from ...evidence import accuracy
 from ...protocol import Trial
+
+
+def fewer_to_look_at(dataset: Dataset, count: int) -> Dataset:
+    """The same training images, but only the first ``count`` of those that a run is watched by.
+
+    For races that look often: the looks would cost more than the training.
+    """
+    tuning = dataset.tuning.first(count) if dataset.tuning is not None else None
+    return replace(dataset, val=dataset.val.first(count), tuning=tuning)
+
 
 # Shaking ------------------------------------------------------------------------------------------
 

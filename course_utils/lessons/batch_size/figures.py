@@ -52,7 +52,7 @@ def plot_traces(traces: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
             updates = np.arange(1, len(losses) + 1)
             ax.plot(updates, losses[:, 0], label=name, **{**style(number), "linewidth": 1.2})
     axes[0].set(xlabel="update", ylabel="loss", ylim=(0, None), title="in the log: the batch loss")
-    axes[1].set(xlabel="update", title="on the same 1,000 images")
+    axes[1].set(xlabel="update", title="always on the same images")
     axes[1].legend()
     return figure
 
