@@ -258,7 +258,7 @@ def test_a_study_without_curves_is_drawn_in_the_order_of_its_trials():
 def test_the_banks_figure_shows_values_not_places(bank):
     panels = figures.plot_bank(bank).axes[:4]
     texts = [text.get_text() for text in panels[0].get_xticklabels()]
-    assert texts == ["0.0001", "0.0028", "0.081", "1"]
+    assert texts == ["0.00023", "0.0066", "0.19"]
     assert [panel.get_title() for panel in panels][1] == "dropout 0.2"
     picture = panels[2].images[0].get_array()
     assert picture[1, 4] == pytest.approx(100 * bank.landscape()[4, 1, 2, 1])
