@@ -47,7 +47,10 @@ def test_the_slope_of_silu_passes(slope):
         (lambda z: z * torch.sigmoid(z) * (1 - torch.sigmoid(z)), "At z = 0"),
         (lambda z: (z > 0).float(), "At z = 0"),
         (lambda z: by_the_product_rule(z).sum(), "One slope for each"),
-        (lambda z: by_the_product_rule(z) + 0.01 * ((z - 0.5).abs() < 0.05), "Between those places"),
+        (
+            lambda z: by_the_product_rule(z) + 0.01 * ((z - 0.5).abs() < 0.05),
+            "Between those places",
+        ),
         (lambda z: 1.0, "a tensor"),
         (lambda z: z.sigmoidd(), "AttributeError"),
         (None, "TypeError"),
