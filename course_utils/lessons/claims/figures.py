@@ -68,7 +68,7 @@ def _verdict(ax: Axes, x: int, y: int, ledger: Ledger, entry: Entry, kind: str) 
     told = {DEPENDS: f"depends on {ledger.depends_on(entry.id)}", IN_PART: "supported in part"}
     if kind == IN_PART and "✔" not in strip:
         told[IN_PART] = "refuted in part"
-    words = textwrap.shorten(told.get(kind, kind), 40, placeholder=" …")
+    words = textwrap.shorten(told.get(kind, kind), 37, placeholder=" …")
     ax.text(
         x + 0.96,
         y + 0.28,
@@ -79,7 +79,7 @@ def _verdict(ax: Axes, x: int, y: int, ledger: Ledger, entry: Entry, kind: str) 
         color=INK[kind],
         family="DejaVu Sans",
     )
-    ax.text(x + 0.05, y + 0.7, words, fontsize=8.5, va="center", color=INK[kind], fontweight="bold")
+    ax.text(x + 0.05, y + 0.7, words, fontsize=8, va="center", color=INK[kind], fontweight="bold")
 
 
 def describe_wall(ledger: Ledger) -> str:
