@@ -1,7 +1,10 @@
 """Notebook 14: bills and costs add up, the supernet is what it says, mistakes are told apart."""
 
 import functools
+import inspect
+from pathlib import Path
 
+import nbformat
 import numpy as np
 import optuna
 import pytest
@@ -19,9 +22,12 @@ from course_utils.lessons.many_machines import (
     experiments,
     figures,
     labs,
+    optional,
     supernet,
     worker,
 )
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +215,28 @@ def test_the_lab_draws_other_pictures_at_both_ends(lab, name):
         words.append(lab.text)
     assert pictures[0] != pictures[1] and words[0] != words[1]
     assert all(engine in words[0] for engine in costs.TYPICAL)
+
+
+# What may be missing
+
+
+def test_cells_that_need_ray_say_so_and_do_nothing_else(monkeypatch, shell, capsys):
+    monkeypatch.setattr(optional, "find_spec", lambda name: None)
+    bills = {
+        "one process": engines.Bill(np.ones(3), np.zeros(3), 1),
+        "Optuna, two workers": engines.Bill(np.ones(3), np.array([0.01, 0.02, 0.03]), 2),
+    }
+    shell.user_ns.update(is_here=optional.is_here, bills=bills, engines=engines, worker=worker)
+    shell.user_ns.update(inspect=inspect, figures=figures)
+    cells = [
+        cell.source
+        for cell in nbformat.read(NOTEBOOKS / "14_many_machines.ipynb", 4).cells
+        if "is_here(" in cell.source and "optuna_workers(" not in cell.source
+    ]
+    assert len(cells) == 5
+    for source in cells:
+        assert shell.run_cell(source).success
+        assert optional.INSTALL in capsys.readouterr().out
 
 
 # Exercises

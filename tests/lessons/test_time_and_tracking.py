@@ -2,8 +2,10 @@
 
 import functools
 import re
+import tempfile
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,6 +25,7 @@ from course_utils.lessons.time_and_tracking import (
     tracking,
 )
 
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 DATA = load_mnist(subset=200, image_size=7, device="cpu")
 
 
@@ -143,6 +146,20 @@ def test_a_missing_package_is_named_with_what_to_do(capsys):
     assert not optional.is_here("torch", "no_such_package")
     said = capsys.readouterr().out
     assert "no_such_package" in said and optional.INSTALL in said and said.count("\n") == 1
+
+
+def test_cells_that_need_a_package_say_so_and_do_nothing_else(monkeypatch, shell, capsys):
+    monkeypatch.setattr(optional, "find_spec", lambda name: None)
+    shell.user_ns.update(optional=optional, figures=figures, tempfile=tempfile, Path=Path)
+    cells = [
+        cell.source
+        for cell in nbformat.read(NOTEBOOKS / "13_time_and_tracking.ipynb", 4).cells
+        if "is_here(" in cell.source and "exercise" not in cell.metadata.get("tags", [])
+    ]
+    assert len(cells) == 6
+    for source in cells:
+        assert shell.run_cell(source).success
+        assert optional.INSTALL in capsys.readouterr().out
 
 
 # Figures and lab
