@@ -91,8 +91,7 @@ class Bank:
     def index(self, config: Knobs) -> tuple[int, ...]:
         """Where a configuration stands in the grid.
 
-        Raises KeyError for an axis that is missing or unknown, ValueError for a value that is not
-        on the grid.
+        Raises KeyError for an axis that is missing or unknown, ValueError for a value off the grid.
         """
         if not isinstance(config, Mapping):
             config = {name: getattr(config, name) for name in self.axes}

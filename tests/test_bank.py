@@ -220,7 +220,7 @@ def test_every_flipped_bit_of_a_table_of_contents_is_noticed_or_harmless(tmp_pat
 def test_a_sound_file_with_other_contents_is_refused(small, tmp_path, change):
     broken, arrays = tmp_path / "hpo_bank.npz", pack(numbers(), about())
     write_sealed(broken, arrays)
-    with np.load(broken) as archive:
+    with np.load(broken, allow_pickle=False) as archive:
         stored = {name: archive[name] for name in archive.files}
     if change == "another number":
         stored["val_accuracy"][0, 0, 0, 0, 0, 0] += 1
@@ -338,7 +338,7 @@ def test_a_damaged_chunk_is_named_set_aside_and_trained_again(tmp_path, capsys, 
     undisturbed = build("first.npz")
     chunk = sorted((tmp_path / "work").glob("*/*.npz"))[2]
     whole, damaged = chunk.read_bytes(), chunk.with_name(f"{chunk.name}.damaged")
-    with np.load(chunk) as archive:
+    with np.load(chunk, allow_pickle=False) as archive:
         stored = {name: archive[name] for name in archive.files}
     if damage in ("empty", "half"):
         chunk.write_bytes(b"" if damage == "empty" else whole[: len(whole) // 2])

@@ -45,46 +45,57 @@ class Search:
     truth: bool
 
 
+class Searcher:
+    """Trains what the search and the learner ask for, each trial once."""
+
+    def __init__(self, hill: Hill, gp: Process, expected_improvement: Gain):
+        self.hill, self.gp, self.expected_improvement = hill, gp, expected_improvement
+        self.own: list[float] = []
+        self._known: dict[tuple[float, int], float] = {}
+
+    def measure(self, place: float, seed: int) -> float:
+        """The accuracy of one trial, at ``place`` = log10 of the rate."""
+        key = (round(place, 6), seed)
+        if key not in self._known:
+            self._known[key] = train_at(place, seed, self.hill.dataset)
+        return self._known[key]
+
+    def run(self, values: Values) -> Generator[Search, Values | None, None]:
+        """One trial after the other, each where the last state of the process says."""
+        at, x, y = self.hill.at, [float(self.hill.at[len(self.hill.at) // 5])], []
+        ahead = float(np.log10(values["rate"]))
+        own = [(place, self.measure(place, OWN_SEEDS + n)) for n, place in enumerate(self.own)]
+        for trial in range(values["trials"]):
+            y.append(self.measure(x[trial], trial))
+            mean, deviation = self.gp(np.array(x), np.array(y), at, values["length"])
+            tried = np.abs(at[:, None] - np.array(x)).argmin(0)
+            gain = {
+                CHOICES[0]: self.expected_improvement(mean, deviation, mean[tried].max()),
+                CHOICES[1]: mean,
+                CHOICES[2]: deviation,
+            }[values["rule"]]
+            found = np.array(x), np.array(y), mean, deviation, gain
+            yield Search(*found, own, ahead, values["truth"])
+            x.append(float(at[gain.argmax()]))
+
+    def train_mine(self, lab: Lab) -> None:
+        """The learner's turn."""
+        self.own.append(float(np.log10(lab.values["rate"])))
+        lab.worker.ask(lab.values)
+
+    def forget_mine(self, lab: Lab) -> None:
+        """All the learner's turns, gone."""
+        self.own.clear()
+        lab.worker.ask(lab.values)
+
+
 def search_lab(hill: Hill, gp: Process, expected_improvement: Gain) -> Lab:
     """Trials, rule, length scale, and a rate of one's own; every trial trains a network.
 
     ``gp`` takes (x, y, at, length) and returns (mean, deviation); ``expected_improvement`` takes
     (mean, deviation, best).
     """
-    known: dict[tuple[float, int], float] = {}
-    own: list[float] = []
-
-    def measure(place: float, seed: int) -> float:
-        key = (round(place, 6), seed)
-        if key not in known:
-            known[key] = train_at(place, seed, hill.dataset)
-        return known[key]
-
-    def run(values: Values) -> Generator[Search, Values | None, None]:
-        at, x, y = hill.at, [float(hill.at[len(hill.at) // 5])], []
-        mine = [(place, measure(place, OWN_SEEDS + turn)) for turn, place in enumerate(own)]
-        for trial in range(values["trials"]):
-            y.append(measure(x[trial], trial))
-            mean, deviation = gp(np.array(x), np.array(y), at, values["length"])
-            tried = np.abs(at[:, None] - np.array(x)).argmin(0)
-            gain = {
-                CHOICES[0]: expected_improvement(mean, deviation, mean[tried].max()),
-                CHOICES[1]: mean,
-                CHOICES[2]: deviation,
-            }[values["rule"]]
-            ahead = float(np.log10(values["rate"]))
-            found = np.array(x), np.array(y), mean, deviation, gain
-            yield Search(*found, list(mine), ahead, values["truth"])
-            x.append(float(at[gain.argmax()]))
-
-    def train_mine(lab: Lab) -> None:
-        own.append(float(np.log10(lab.values["rate"])))
-        lab.worker.ask(lab.values)
-
-    def forget_mine(lab: Lab) -> None:
-        own.clear()
-        lab.worker.ask(lab.values)
-
+    searcher = Searcher(hill, gp, expected_improvement)
     rates = [float(f"{10**place:.3g}") for place in hill.at[::2]]
     controls = {
         "trials": slider("trials", list(range(1, MOST + 1)), 5),
@@ -95,12 +106,12 @@ def search_lab(hill: Hill, gp: Process, expected_improvement: Gain) -> Lab:
     }
     return Lab(
         controls,
-        run,
+        searcher.run,
         Picture(lambda axes: _frame(axes, hill)),
         lambda axes, result, earlier: _draw(axes, result, earlier, hill),
         lambda result: describe(result, hill),
         name="a Gaussian process searches for a learning rate",
-        actions={"Train mine": train_mine, "Forget mine": forget_mine},
+        actions={"Train mine": searcher.train_mine, "Forget mine": searcher.forget_mine},
         point=lambda panel, x, y, values: {"rate": _nearest(rates, x)} if panel == 0 else {},
         code=_code,
     )
