@@ -1,0 +1,1 @@
+"""For notebooks/08_clinic.ipynb."""
