@@ -1,0 +1,1 @@
+"""For notebooks/06_regularisation.ipynb."""
