@@ -84,7 +84,8 @@ class Picture:
 
     def _draw_frame(self) -> None:
         width, height = self.size
-        self.figure = Figure(figsize=self.size, dpi=DPI, layout=None)
+        # "none", not None: the learner's settings may ask for a layout. (Its stubs forget "none".)
+        self.figure = Figure(figsize=self.size, dpi=DPI, layout="none")  # type: ignore[arg-type]
         self.canvas = FigureCanvasAgg(self.figure)
         self.figure.patch.set_alpha(0)  # so that it suits the page's theme
         panels = self.figure.subplots(self.rows, self.columns, squeeze=False)
