@@ -1,0 +1,1 @@
+"""For notebooks/04_schedules.ipynb."""
