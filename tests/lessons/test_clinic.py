@@ -13,6 +13,8 @@ from course_utils.lessons.clinic.faults import FAULTS, HEALTHY, symptoms
 from course_utils.lessons.clinic.patients import Case, attend
 from course_utils.lessons.clinic.ward import Quiz, answer, deal, examine, treated
 
+pytestmark = pytest.mark.slow
+
 SMALL = load_mnist(subset=1000, image_size=14, device="cpu")
 BROKEN = [name for name in FAULTS if name != HEALTHY]
 SEEDS = (0, 1)

@@ -194,6 +194,7 @@ def test_figures_survive_what_instruments_can_read():
 # The lab ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_lab_answers_at_both_ends_of_each_control_and_says_what_it_shows():
     lab = labs.vanishing_lab(DATA)
     try:
