@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -51,7 +52,7 @@ def plot_study(study: optuna.Study, knob: str = "learning_rate") -> Figure:
             right.plot([trial.number for trial in trials], scores, linestyle="none", **look)
     best = study.best_trial
     left.plot(best.params[knob], best.value, "*", markersize=15, color=COLOURS[2], label="best")
-    box = best.distributions[knob]
+    box: Any = best.distributions[knob]
     for edge in (box.low, box.high):
         left.axvline(edge, color="black", linestyle="--", linewidth=1)
     left.set(xscale="log" if box.log else "linear", xlabel=knob.replace("_", " "))
@@ -103,8 +104,8 @@ def plot_grids(lost: Mapping[str, tuple[np.ndarray, np.ndarray]], ax: Axes | Non
         middle = np.array([estimate.value for estimate in each])
         half = np.array([estimate.high - estimate.value for estimate in each])
         rows = np.arange(len(each)) + (0.12 if number else -0.12)
-        look = {"color": COLOURS[number], "marker": "os"[number], "linestyle": "none"}
-        ax.errorbar(middle, rows, xerr=half, capsize=3, label=name, **look)
+        look: dict[str, Any] = {"color": COLOURS[number], "marker": "os"[number]}
+        ax.errorbar(middle, rows, xerr=half, linestyle="none", capsize=3, label=name, **look)
     ax.set_yticks(range(len(lost)), list(lost))
     ax.invert_yaxis()
     ax.set(xlabel="mean regret in points (smaller is better)", xlim=(0, None))
