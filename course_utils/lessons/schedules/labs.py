@@ -148,17 +148,16 @@ def as_driven(optimizer: Optimizer, rates: Sequence[float]) -> LambdaLR:
 def _frame(axes: list[Axes], planned: Mapping[str, np.ndarray]) -> None:
     steering, accuracy, gains = axes
     updates = len(next(iter(planned.values())))
-    for number, rates_of in enumerate(planned.values()):
-        look = style(number + 1) | {"linewidth": 1.2, "alpha": 0.7}
+    for number, (name, rates_of) in enumerate(planned.items()):
+        look = style(number + 1) | {"linewidth": 1.2, "alpha": 0.7, "label": name}
         steering.plot(np.maximum(rates_of, RATES[0] / 2), **look)
     steering.set(yscale="log", ylim=(RATES[0], RATES[-1]), xlim=(0, updates), xlabel="update")
     steering.set_title("your learning rate")
+    steering.legend(loc="lower center", frameon=False)
     accuracy.set(ylim=(0, 1), xlim=(0, updates), xlabel="update")
     accuracy.set_title("accuracy on the way")
     gains.set(xlim=(WORST, BEST), ylim=(len(planned) - 0.5, -0.5), xlabel="points you gain over")
     gains.set_yticks(range(len(planned)), list(planned))
-    for label, number in zip(gains.get_yticklabels(), range(len(planned)), strict=True):
-        label.set_color(style(number + 1)["color"])
     gains.axvline(0, color=GREY, linewidth=1)
     gains.set_title("race, eight fresh seeds")
 
