@@ -51,7 +51,9 @@ def frame_panel(ax: Axes, number: int) -> None:
         ax.axhline(CHANCE_LOSS, color=GREY, linewidth=1, linestyle=(0, (2, 2)))
 
 
-def draw_curves(axes: list[Axes], chart: Chart, other: Chart | None = None) -> None:
+def draw_curves(
+    axes: list[Axes], chart: Chart, other: Chart | None = None, legend: bool = True
+) -> None:
     """The curves of a chart on four axes; those of another one in grey, behind."""
     loss, accuracy, norms, ratios = axes
     top = loss.get_ylim()[1]
@@ -65,14 +67,14 @@ def draw_curves(axes: list[Axes], chart: Chart, other: Chart | None = None) -> N
     loss.plot(np.minimum(chart.loss, 0.99 * top), linewidth=1.2, **style(0))
     for number, (name, values) in enumerate(chart.accuracy.items()):
         accuracy.plot(_epochs(chart), values, label=name, **style(number))
-    accuracy.legend(fontsize=8, loc="best", handlelength=2)
     for ax, quantity in ((norms, "gradient_norm"), (ratios, "update_ratio")):
         table = _logarithms(chart, quantity)
         for name in table.columns[1:-1]:
             ax.plot(table.index, table[name], color=GREY, linewidth=0.6, alpha=0.7)
         for number, (name, place) in enumerate((("first layer", 0), ("last layer", -1))):
             ax.plot(table.index, table.iloc[:, place], label=name, **style(number))
-    norms.legend(fontsize=8, loc="best", handlelength=2)
+    for ax in (accuracy, norms) if legend else ():
+        ax.legend(fontsize=8, loc="best", handlelength=2)
 
 
 def _epochs(chart: Chart) -> np.ndarray:

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from ...classroom.controls import choice, slider, switch
 from ...classroom.lab import Earlier, Lab
 from ...classroom.picture import Picture
 from ...classroom.worker import Values
 from ...engine.data import Dataset
+from ...plots import style
 from .charts import Chart
 from .faults import FAULTS, HEALTHY
 from .figures import draw_curves, fact_groups, frame_panel
@@ -20,7 +22,8 @@ from .patients import attend
 from .ward import answer, deal, treated
 
 LOOK_FIRST, NOTHING_MORE = "look first", "nothing more"
-SIZE, POINTS, WRONG = (8.4, 2.9), 10, 3  # a wrong diagnosis costs three points
+SIZE = (5.8, 3.3)  # so that the facts have room beside it
+POINTS, WRONG = 10, 3  # a wrong diagnosis costs three points
 COSTLY = {"gradient norms": 2, "update ratios": 3}  # instruments that are panels
 FACTS = ("losses", "data", "activations", "training", "weights", "evaluation")
 
@@ -74,7 +77,7 @@ def clinic_lab(dataset: Dataset, seed: int = 0, count: int = 12, healthy: bool =
     return Lab(
         controls,
         run,
-        Picture(_frame, SIZE, columns=4),
+        Picture(_frame, SIZE, columns=2, rows=2),
         _draw,
         describe_visit,
         name="the instruments of a patient",
@@ -110,7 +113,7 @@ def hard_lab(dataset: Dataset, seed: int = 1, count: int = 12) -> Lab:
     return Lab(
         controls,
         run,
-        Picture(_frame, SIZE, columns=4),
+        Picture(_frame, SIZE, columns=2, rows=2),
         _draw,
         describe_visit,
         name="the instruments that you have paid for",
@@ -137,21 +140,26 @@ def _rows(chart: Chart, groups: Sequence[str]) -> list[tuple[str, str]]:
 def _frame(axes: list[Axes]) -> None:
     for number, ax in enumerate(axes):
         frame_panel(ax, number)
-        ax.set_xlim(*((0, 245) if number != 1 else (0.5, 12.5)))
+        ax.set_xlim(*((0, 245) if number != 1 else (0.5, 14.5)))
+        ax.locator_params(axis="y", nbins=3)
+    for ax, names in (
+        (axes[1], ("training", "test", "fresh")),
+        (axes[2], ("first layer", "last layer")),
+    ):
+        proxies = [Line2D([], [], label=name, **style(n)) for n, name in enumerate(names)]
+        ax.legend(handles=proxies, loc="lower right", frameon=False, handlelength=1.6)
 
 
 def _draw(axes: list[Axes], visit: Visit, earlier: Sequence[Earlier]) -> None:
     same = [old.result for old in earlier if old.result.number == visit.number]
     before = [old.chart for old in same if not old.cured] if visit.cured else []
-    draw_curves(axes, visit.chart, before[-1] if before else None)
+    draw_curves(axes, visit.chart, before[-1] if before else None, legend=False)
     for name, panel in COSTLY.items():
         if visit.opened is not None and name not in visit.opened:
             for artist in list(axes[panel].lines):
                 artist.remove()
-            if (legend := axes[panel].get_legend()) is not None:
-                legend.remove()
             middle = {"transform": axes[panel].transAxes, "ha": "center", "fontsize": 9}
-            axes[panel].text(0.5, 0.5, "closed", **middle)
+            axes[panel].text(0.3, 0.8, "closed", **middle)
 
 
 def describe_visit(visit: Visit) -> str:
