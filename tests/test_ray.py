@@ -180,8 +180,8 @@ def test_both_ways_of_ray_train_all_trials_and_a_new_process_costs_more(
 ):
     try:
         ray_search.start_ray(workers=2)
-        kept = engines.ray_workers(small, tmp_path, keep=True, trials=6)
-        fresh = engines.ray_workers(small, tmp_path, keep=False, trials=2)
+        kept = engines.ray_workers(small, tmp_path, trials=6)
+        fresh = engines.ray_workers(small, tmp_path, trials=2, kept=kept)
         assert (
             len(kept.overhead) == 4 and len(fresh.overhead) == 2
         )  # the first two begin with their process

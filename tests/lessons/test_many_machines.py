@@ -182,7 +182,7 @@ def test_the_timeline_shows_a_cross_where_a_worker_was_killed():
     figures.plot_timeline(study, axes)
     assert len(axes.patches) == 5
     assert sum(line.get_marker() == "X" for line in axes.lines) == 1
-    assert [text.get_text() for text in axes.texts] == ["killed; noticed"]
+    assert [text.get_text() for text in axes.texts] == ["killed", "noticed"]
 
 
 def test_a_bill_is_drawn_for_each_engine():

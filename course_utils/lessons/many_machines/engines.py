@@ -92,32 +92,44 @@ def optuna_workers(storage: str, trials: int = 20, workers: int = 2) -> Bill:
 
 
 def ray_workers(
-    dataset: Dataset, folder: str | Path, *, keep: bool, trials: int = 12, workers: int = 2
+    dataset: Dataset,
+    folder: str | Path,
+    *,
+    trials: int = 12,
+    workers: int = 2,
+    kept: Bill | None = None,
 ) -> Bill:
-    """Ray Tune, which ``keep``s its processes from trial to trial, or starts one for each.
+    """Ray Tune, which keeps its processes from trial to trial, or starts one for each.
 
-    Processes that are kept are started once, and that is not counted, as for Optuna's workers.
+    Processes that are kept are started once, and that is not counted, as for Optuna's workers. With
+    the bill of those, ``kept``, each trial gets a process of its own: its start is overhead, and so
+    is what a first training takes longer than one of those.
     """
     from ray import tune
     from ray.tune.search.optuna import OptunaSearch
 
     sampler = optuna.samplers.RandomSampler(seed=0)
-    tuner = tune.Tuner(
-        with_data(dataset),
-        tune_config=tune.TuneConfig(
-            metric="val_accuracy",
-            mode="max",
-            num_samples=trials,
-            max_concurrent_trials=workers,
-            search_alg=OptunaSearch(name_knobs, metric="val_accuracy", mode="max", sampler=sampler),
-            reuse_actors=keep,
-        ),
-        run_config=settings(folder, "kept" if keep else "fresh"),
-    )
     begun = time.time()
     with quiet():
+        search = OptunaSearch(name_knobs, metric="val_accuracy", mode="max", sampler=sampler)
+        tuner = tune.Tuner(
+            with_data(dataset),
+            tune_config=tune.TuneConfig(
+                metric="val_accuracy",
+                mode="max",
+                num_samples=trials,
+                max_concurrent_trials=workers,
+                search_alg=search,
+                reuse_actors=kept is None,
+            ),
+            run_config=settings(folder, "kept" if kept is None else "fresh"),
+        )
         table = results_table(tuner.fit())
-    return _bill(table["started"], table["seconds"], workers, None if keep else begun)
+    if kept is None:
+        return _bill(table["started"], table["seconds"], workers)
+    bill = _bill(table["started"], table["seconds"], workers, begun)
+    usual = np.minimum(bill.training, np.median(kept.training))
+    return Bill(usual, bill.overhead + bill.training - usual, workers)
 
 
 def model_of(bill: Bill, alone: Bill, start: float = 0.0, serial: bool = True) -> Engine:

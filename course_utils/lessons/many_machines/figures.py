@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,8 @@ def plot_timeline(study: optuna.Study, ax: Axes) -> Axes:
             ax.plot([died, end], [place, place], ":", color=GREY, linewidth=2)
             ax.plot(died, place, "X", color=COLOURS[1], markersize=11)
             fate = "noticed" if trial.datetime_complete else "still “running”"
-            ax.annotate(f"killed; {fate}", (died, place + 0.36), ha="left", fontsize=9)
+            ax.annotate("killed", (died, place + 0.36), ha="right", fontsize=9)
+            ax.annotate(fate, (end, place + 0.36), ha="left", fontsize=9)
         if pd.notna(row["repeats"]):
             words = f"trial {row['repeats']} again"
             ax.annotate(words, ((start + end) / 2, place + 0.36), ha="center", fontsize=9)
@@ -64,10 +65,15 @@ def plot_stopped(results: Any, epochs: int, ax: Axes) -> Axes:
     """Validation accuracy of each of Ray's trials as far as it was trained; a cross where ASHA
     stopped it, a thick line where it came to the end."""
     for result in results:
-        curve = result.metrics_dataframe["val_accuracy"]
+        reports = result.metrics_dataframe.drop_duplicates("training_iteration", keep="last")
+        curve = reports.sort_values("training_iteration")["val_accuracy"]
         whole = len(curve) == epochs
         look = {"color": COLOURS[0], "linewidth": 2} if whole else {"color": GREY, "linewidth": 0.8}
-        marker = {"marker": "" if whole else "x", "markevery": [-1], "markersize": 6}
+        marker: dict[str, Any] = {
+            "marker": "" if whole else "x",
+            "markevery": [-1],
+            "markersize": 6,
+        }
         ax.plot(np.arange(1, len(curve) + 1), curve, **look, **marker)
     ax.set(xlabel="epoch", ylabel="validation accuracy", ylim=(0, 1), xlim=(0.7, epochs + 0.3))
     ax.set_xticks(range(1, epochs + 1))
@@ -87,7 +93,7 @@ def plot_bills(bills: Mapping[str, Bill], ax: Axes) -> Axes:
     return ax
 
 
-def plot_agreement(alone: np.ndarray, shared: np.ndarray, axes: np.ndarray) -> None:
+def plot_agreement(alone: np.ndarray, shared: np.ndarray, axes: Sequence[Axes]) -> None:
     """Accuracy alone against accuracy with shared weights [architecture]: all, and the widest."""
     for panel, chosen in zip(axes, (range(12), range(8, 12)), strict=True):
         for number, width in enumerate(WIDTHS):
@@ -101,8 +107,10 @@ def plot_agreement(alone: np.ndarray, shared: np.ndarray, axes: np.ndarray) -> N
     axes[0].legend()
     for place in range(8, 12):
         _, activation, depth = ARCHITECTURES[place]
-        words = f" {activation}, {depth}"
-        axes[1].annotate(words, (100 * alone[place], 100 * shared[place]), fontsize=9)
+        point = (float(100 * alone[place]), float(100 * shared[place]))
+        above: dict[str, Any] = {"xytext": (0, 8 if activation == "relu" else -16), "ha": "center"}
+        words = f"{activation}, {depth} hidden"
+        axes[1].annotate(words, point, textcoords="offset points", fontsize=9, **above)
     axes[1].margins(x=0.25, y=0.15)
 
 

@@ -47,7 +47,7 @@ def main() -> None:
     assert address is not None
     with tempfile.TemporaryDirectory() as folder:
         search = threading.Thread(
-            target=lambda: ray_workers(small, folder, keep=True, trials=150), daemon=True
+            target=lambda: ray_workers(small, folder, trials=150), daemon=True
         )
         search.start()
         try:
