@@ -12,12 +12,13 @@ from setuptools.command.build_py import build_py
 HERE = Path(__file__).resolve().parent
 # What belongs to the course; a learner's downloads and results lie beside it.
 DATA = (
-    "cifar10_results.json",
     "claims.json",
     "claims_ledger.json",
     "glossary.json",
     "hpo_bank.npz",
     "mnist_sample.npz",
+    "races.npz",
+    *sorted(f"self_tests/{path.name}" for path in (HERE / "data" / "self_tests").glob("*.json")),
 )
 
 
@@ -31,6 +32,7 @@ class BuildWithData(build_py):
         target = Path(self.build_lib, "course_utils", "data")
         target.mkdir(parents=True, exist_ok=True)
         for name in DATA:
+            (target / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(HERE / "data" / name, target / name)
 
     def get_source_files(self):

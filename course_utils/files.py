@@ -27,9 +27,11 @@ DAMAGED = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, NotI
 
 def restore(path: Path) -> str:
     """How a file that belongs to the course is got back, with git and without."""
+    inside = path.resolve().is_relative_to(DATA_FOLDER.resolve())
+    name = path.resolve().relative_to(DATA_FOLDER.resolve()).as_posix() if inside else path.name
     return (
-        f"Get it back with: git checkout -- :/data/{path.name} "
-        f"(without git: download the course again, and copy its data/{path.name})"
+        f"Get it back with: git checkout -- :/data/{name} "
+        f"(without git: download the course again, and copy its data/{name})"
     )
 
 

@@ -33,10 +33,10 @@ MORE_CELLS = {"00_start_here": 50}
 # A module may import from lower floors, and from its own as long as there is no circle. A new module says here
 # where it stands. The lessons stand on everything, and on nothing of each other.
 FLOORS = {
-    "files": 0, "threads": 0, "randomness": 0,
+    "files": 0, "errors": 0, "threads": 0, "randomness": 0,
     "stacking": 1,
     "engine": 2,
-    "mnist": 3, "diagnostics": 3, "evidence": 3, "bank": 3, "search": 3, "servers": 3,
+    "mnist": 3, "cnn": 3, "diagnostics": 3, "evidence": 3, "bank": 3, "search": 3, "servers": 3,
     "claims": 4, "protocol": 4, "replay": 4, "races": 4, "choices": 4,
     "plots": 5,
     "classroom": 6,
