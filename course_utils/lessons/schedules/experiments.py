@@ -20,7 +20,7 @@ from ...engine.run import Run
 from ...engine.schedules import make_schedule
 from ...engine.training import fit
 from ...evidence import Estimate, epochs_to, mean_interval
-from ...protocol import Trial, edges
+from ...protocol import Trial, budget, edges
 from ...threads import Threads
 
 CHOOSERS, JUDGES = range(8, 12), range(8)
@@ -229,6 +229,7 @@ def compare_averages(
     chosen, tuning, histories, flags = {}, {}, {}, {}
     for name, (config, rates, average) in arms.items():
         values = [float(rate) for rate in rates]
+        config = config.replace(epochs=budget(config.epochs))
         runs = sweep(config, learning_rate=values, seeds=CHOOSERS)
         tuning[name] = _fit(runs, choosing, average)
         rate = tuning[name].best("learning_rate").configs[0].learning_rate
