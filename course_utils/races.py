@@ -112,7 +112,6 @@ METHODS = {
     ),
     "TPE + median": Method(_tpe, "TPE, pruned as random + median", _median, startup=10),
     "TPE, 12 idle knobs": Method(_tpe, "16 knobs, 12 of which do nothing", startup=10, idle=12),
-    "GP, 12 idle knobs": Method(_gp, "16 knobs, 12 of which do nothing", startup=10, idle=12),
 }
 
 

@@ -152,10 +152,9 @@ def _refuse(constant: str) -> float:
 
 
 def _part(data: dict[str, Any], name: str, kind: type) -> Any:
-    part = data.get(name)
-    if not isinstance(part, kind) or len(part) > MOST_ENTRIES:
+    if not isinstance(data.get(name), kind) or len(data[name]) > MOST_ENTRIES:
         raise NotARecord(f"{name}: not a {kind.__name__} of up to {MOST_ENTRIES} entries")
-    return part
+    return data[name]
 
 
 def _text(name: str, value: Any, longest: int = LONGEST) -> str:
