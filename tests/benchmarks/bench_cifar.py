@@ -4,8 +4,8 @@
     python tests/benchmarks/bench_cifar.py --data FOLDER --only patient     # of these names alone
     python tests/benchmarks/bench_cifar.py --gather                         # into data/
 
-Needs the images: see ``load_cifar10``. Every finished run is a file under ``--runs``, so that it can
-be stopped at any moment and goes on with what is missing.
+Needs the images: see ``load_cifar10``. Every finished run is a file under ``--runs``, so it can be
+stopped at any moment, and goes on with what is missing.
 """
 
 from __future__ import annotations
@@ -44,9 +44,7 @@ def main() -> None:
     there = [file for file in files if file.exists()]
     print(f"{len(there)} of {len(files)} runs are there")
     if options.gather:
-        records.save(
-            records.STORED, [records.load(file)[0] for file in sorted(options.runs.iterdir())]
-        )
+        records.save(records.STORED, [records.load(file)[0] for file in there])
 
 
 def carry_out(name, study, seed, photographs):

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...classroom.check import exercise
 from ...classroom.design import fair_design
+from ...protocol import Trial
 from .examination import (
     FLAWS,
     ILLNESSES,
@@ -20,6 +21,7 @@ from .examination import (
 from .records import Stored
 
 Conditions = Iterator[tuple[Any, str]]
+JUDGES, CHOOSERS = 4, 2  # seeds
 
 
 def _marked(
@@ -76,18 +78,19 @@ def check_flaws(flaws: Any, stored: Stored) -> Conditions:
     ],
     praise="The ward is in good hands.",
 )
-def check_diagnoses(diagnoses: Any, stored: Stored, seed: int = 0) -> Conditions:
-    """What do eight patients have? One mistake is allowed. ``seed`` names the ward."""
-    right = {letter: illness_of(record) for letter, record in ward(stored, seed).items()}
+def check_diagnoses(diagnoses: Any, stored: Stored) -> Conditions:
+    """What do eight patients have? One mistake is allowed."""
+    right = {letter: illness_of(record) for letter, record in ward(stored).items()}
     yield from _marked(diagnoses, right, ILLNESSES, 1)
 
 
 @exercise(
     "15.4",
     hints=[
-        "Which of the two has learnt its training images, and which has not?",
-        "What is learnt by rote needs more different images; a network that cannot even learn its "
-        "training images needs more means, and nothing that makes learning harder.",
+        "Which of the two has learnt its training images, and which one has not?",
+        "A network that knows its training images by heart needs more different images. One that "
+        "cannot even learn its training images needs more channels and layers, and nothing that "
+        "makes learning harder.",
     ],
     praise="Each lever fits what the run lacks.",
 )
@@ -107,11 +110,18 @@ def check_levers(levers: Any, stored: Stored) -> Conditions:
     "15.5",
     hints=[
         "Copy the call of replay above, and change what you ask about, the rates and the seeds.",
-        "Eight seeds judge, others choose. There are seeds 0 to 9 in the bank.",
+        "There are seeds 0 to 5 in the bank: two choose, and the other four judge.",
         "If the choice lies at an edge of your rates, take the neighbour beyond into the list.",
     ],
     praise="That is a fair experiment, and your verdict follows from it.",
 )
 def check_my_experiment(trial: Any, verdict: Any) -> Conditions:
-    """An experiment of the learner's own on the bank of stored runs."""
-    yield from fair_design(trial, verdict)
+    """An experiment of the learner's own on the bank of stored runs, which has six seeds."""
+    yield isinstance(trial, Trial), "`my_trial` should be what replay(...) returns."
+    judged = len(trial.histories[trial.first])
+    yield judged >= JUDGES, f"Judge on {JUDGES} seeds or more; these are {judged}."
+    choosers = min(len({config.seed for config in runs.configs}) for runs in trial.tuning.values())
+    yield choosers >= CHOOSERS, f"Let {CHOOSERS} seeds or more choose; this is {choosers}."
+    for holds, complaint in fair_design(trial, verdict):
+        if not complaint.startswith("Judge on"):  # eight seeds, which the bank has not
+            yield holds, complaint

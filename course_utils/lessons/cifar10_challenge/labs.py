@@ -19,8 +19,8 @@ from ...plots import EARLIER, style
 from .records import Stored
 
 AUGMENTATIONS = ["none", "crop", "crop_flip"]
-RATES = [0.05, 0.1, 0.2, 0.4]
-SEEDS = 10
+RATES = [0.2, 0.4, 0.8]
+SEEDS = 6
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ def difference_lab(stored: Stored) -> Lab:
 
     controls = {
         "augment A": choice("A: augmentation", AUGMENTATIONS, "crop"),
-        "rate A": slider("A: peak rate", RATES, 0.2),
+        "rate A": slider("A: peak rate", RATES, 0.4),
         "augment B": choice("B: augmentation", AUGMENTATIONS, "crop_flip"),
-        "rate B": slider("B: peak rate", RATES, 0.2),
+        "rate B": slider("B: peak rate", RATES, 0.4),
         "seeds": slider("seeds", list(range(2, SEEDS + 1)), 2),
         "images": slider("validation images", [100, 300, 1000, 3000, 5000], 5000),
     }
