@@ -13,12 +13,14 @@ INSTALLER ?=
 CONSTRAINTS ?=
 # make notebooks ONLY=07: those whose names begin so.
 ONLY ?=
+# make hand-in NAME="Ann Lee": the name that a learner hands in under.
+NAME ?=
 
 IN_VENV := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 SET_UP := $(PYTHON) tools/set_up.py --venv $(VENV) $(if $(TORCH),--torch $(TORCH)) \
 	$(if $(INSTALLER),--installer $(INSTALLER)) $(if $(CONSTRAINTS),--constraints $(CONSTRAINTS))
 
-.PHONY: help setup setup-tests lab test test-oldest check notebooks case-study slides site bench bank races
+.PHONY: help setup setup-tests lab test test-oldest check notebooks case-study slides site bench bank races hand-in
 
 help:
 	@echo make lab          open the course in JupyterLab
@@ -27,6 +29,7 @@ help:
 	@echo make check        the quick part of it: lint, units, hygiene
 	@echo make notebooks    run all notebooks again and store their outputs, or ONLY=07
 	@echo make case-study   run notebook 07 without a screen and print its final table
+	@echo make hand-in      write your record to one file for a teacher: NAME=...
 	@echo make slides       a deck of slides of every notebook, in build/slides
 	@echo make site         the whole course as a web site, in build/site
 	@echo make bank         train the 3,072 runs of the search bank anew; may be interrupted
@@ -72,3 +75,6 @@ bank: setup
 
 races: setup
 	$(IN_VENV) tools/build_races.py
+
+hand-in: setup
+	$(IN_VENV) tools/hand_in.py "$(NAME)"
