@@ -6,6 +6,7 @@ The names that most notebooks use stand here; import the rest from where it stan
 from .claims import claim
 from .classroom.predict import predict, review
 from .classroom.progress import progress
+from .classroom.self_test import self_test
 from .cnn import make_cnn
 from .engine.config import Config, sweep
 from .engine.data import Dataset, Split
@@ -39,6 +40,7 @@ __all__ = [
     "predict",
     "progress",
     "review",
+    "self_test",
     "sweep",
     "train",
 ]

@@ -11,28 +11,25 @@ Every arm is tuned on seeds and images of its own, and judged on fresh ones, pai
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from .engine.config import RULES, Config, sweep
+from .engine.config import Config, sweep
 from .engine.data import Dataset, Split
 from .engine.history import History
 from .engine.plan import build_mlp
 from .engine.training import fit
 from .evidence import Estimate, accuracy, difference
+from .grids import budget, edges, log_grid, shown, widened
 
-# What `make robustness` sets: notebooks then run with "widened" grids, or with "doubled" training.
-ALTERED = os.environ.get("COURSE_ALTERED", "")
+__all__ = ["Arm", "Trial", "budget", "compare", "edges", "log_grid", "widened"]
+
 QUESTIONS = ("epochs", "updates", "data")
-# Below these there is nothing: the lower end of such a grid hides no better value.
-NATURAL_ENDS = {"dropout": 0, "weight_decay": 0, "momentum": 0, "warmup": 0, "label_smoothing": 0}
 
 
 @dataclass(frozen=True)
@@ -105,7 +102,7 @@ class Trial:
         """One row for each arm: its choice, its budget, its accuracy, its gain, what to mind."""
         rows = []
         for arm, history in self.histories.items():
-            choice = [f"{name} {_shown(value)}" for name, value in self.chosen[arm].items()]
+            choice = [f"{name} {shown(value)}" for name, value in self.chosen[arm].items()]
             row: dict[str, Any] = {"arm": arm}
             row |= {"chosen": ", ".join(choice) or "(nothing to choose)"}
             row |= {"of": self.tried[arm], "epochs": history.configs[0].epochs}
@@ -148,15 +145,7 @@ def compare(
     """
     sides = {name: _as_arm(arm, dataset) for name, arm in arms.items()}
     judges, choosers = list(seeds), list(tuning_seeds)
-    if len(sides) < 2:
-        raise ValueError(f"arms: got {len(sides)}, takes two or more")
-    if both := sorted(set(judges) & set(choosers)):
-        raise ValueError(f"seeds, tuning_seeds: {both} stand in both; who chooses must not judge")
-    if question not in (None, *QUESTIONS):
-        raise ValueError(
-            f"question: got {question!r}, takes one of {', '.join(QUESTIONS)}, or None"
-        )
-    _refuse_other_data(sides, question)
+    _refuse_unfair(sides, judges, choosers, question)
     chosen: dict[str, dict[str, Any]] = {}
     flags: dict[str, list[str]] = {}
     tuning, tried = {}, {}
@@ -172,16 +161,29 @@ def compare(
     _refuse_other_budgets(settled, updates, question)
     histories = {}
     for name, arm in sides.items():
-        histories[name] = fit(
-            settled[name].seeds(judges),
-            _parts(arm.data)[1] if tuning else arm.data,
-            model=arm.model,
-            loss=arm.loss,
-            keep_models=keep_models,
-        )
+        judging = _parts(arm.data)[1] if tuning else arm.data
+        histories[name] = _train(arm, settled[name].seeds(judges), judging, keep_models)
         if lost := int(histories[name].diverged.sum()):
             flags[name].append(f"{lost} of {len(judges)} runs of {name} diverged")
     return Trial(chosen, tuning, histories, tried, updates, flags)
+
+
+def _train(arm: Arm, configs: list[Config], dataset: Dataset, keep_models: bool) -> History:
+    return fit(configs, dataset, model=arm.model, loss=arm.loss, keep_models=keep_models)
+
+
+def _refuse_unfair(
+    sides: Mapping[str, Arm], judges: list[int], choosers: list[int], question: str | None
+) -> None:
+    if len(sides) < 2:
+        raise ValueError(f"arms: got {len(sides)}, takes two or more")
+    if both := sorted(set(judges) & set(choosers)):
+        raise ValueError(f"seeds, tuning_seeds: {both} stand in both; who chooses must not judge")
+    if question not in (None, *QUESTIONS):
+        raise ValueError(
+            f"question: got {question!r}, takes one of {', '.join(QUESTIONS)}, or None"
+        )
+    _refuse_other_data(sides, question)
 
 
 def _as_arm(arm: Config | Arm, dataset: Dataset) -> Arm:
@@ -194,13 +196,8 @@ def _choose(
     arm: Arm, grids: Mapping[str, Sequence[Any]], seeds: Sequence[int]
 ) -> tuple[History, dict[str, Any]]:
     """All runs of the choice, and the combination with the highest mean accuracy."""
-    runs = fit(
-        sweep(arm.config, **grids, seeds=seeds),
-        _parts(arm.data)[0],
-        model=arm.model,
-        loss=arm.loss,
-        keep_models=False,
-    )
+    configs = sweep(arm.config, **grids, seeds=seeds)
+    runs = _train(arm, configs, _parts(arm.data)[0], keep_models=False)
     score = runs.val_correct.mean(1).reshape(-1, len(seeds)).mean(1)
     best = runs.configs[int(score.argmax()) * len(seeds)]
     return runs, {name: getattr(best, name) for name in grids}
@@ -220,9 +217,9 @@ def _updates(config: Config, dataset: Dataset) -> int:
 
 
 def _refuse_other_data(sides: Mapping[str, Arm], question: str | None) -> None:
-    first = next(iter(sides.values())).dataset
+    first = next(iter(sides.values())).data
     for name, arm in sides.items():
-        data = arm.dataset
+        data = arm.data
         if data is not first and question != "data":
             raise ValueError(f"arms: {name} has data of its own; if that is asked: question='data'")
         if not torch.equal(data.val.labels, first.val.labels):
@@ -242,60 +239,3 @@ def _refuse_other_budgets(
             each = ", ".join(f"{name} {count:,}" for name, count in spent.items())
             ask = f"makes them equal, or asks for it: question={kind!r}"
             raise ValueError(f"arms: their {kind} differ ({each}); a fair comparison {ask}")
-
-
-# Grids --------------------------------------------------------------------------------------------
-
-
-def edges(chosen: Mapping[str, Any], grids: Mapping[str, Sequence[Any]]) -> list[str]:
-    """A flag for each choice that lies at an end of what was tried, where more might lie beyond."""
-    flags = []
-    for name, values in grids.items():
-        numbers = [value for value in values if _is_number(value)]
-        if len(numbers) < 2 or not _is_number(chosen[name]):
-            continue
-        if chosen[name] == max(numbers):
-            flags.append(f"{name} {_shown(chosen[name])} is the largest that was tried")
-        elif chosen[name] == min(numbers) and chosen[name] != NATURAL_ENDS.get(name):
-            flags.append(f"{name} {_shown(chosen[name])} is the smallest that was tried")
-    return flags
-
-
-def widened(name: str, values: Sequence[Any]) -> list[Any]:
-    """The values of a grid; for `make robustness` with one more at each end, as far from its
-    neighbour as that from the next (in ratio, where all are positive)."""
-    values = list(values)
-    numbers = sorted(value for value in values if _is_number(value))
-    if ALTERED != "widened" or len(numbers) < 2:
-        return values
-    ends = []
-    for end, neighbour in ((numbers[0], numbers[1]), (numbers[-1], numbers[-2])):
-        beyond = end * end / neighbour if numbers[0] > 0 else 2 * end - neighbour
-        beyond = round(beyond) if all(isinstance(n, (int, np.integer)) for n in numbers) else beyond
-        ends += [beyond] if RULES[name].allows(beyond) and beyond not in numbers else []
-    return [
-        *(end for end in ends if end < numbers[0]),
-        *values,
-        *(e for e in ends if e > numbers[-1]),
-    ]
-
-
-def log_grid(low: float, high: float, count: int) -> np.ndarray:
-    """``count`` values from ``low`` to ``high`` at equal ratios: a grid of a card's experiment."""
-    values = np.geomspace(low, high, count)
-    return np.array(widened("learning_rate", values.tolist()))
-
-
-def budget(epochs: int) -> int:
-    """The epochs of a card's experiment; for `make robustness` twice as many."""
-    return 2 * epochs if ALTERED == "doubled" else epochs
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return getattr(value, "__name__", str(value)) if callable(value) else str(value)

@@ -36,8 +36,7 @@ import psutil
 
 HOST = "127.0.0.1"
 OWNER = "COURSE_PAGE_OWNER"  # in a page's environment: "process number, when it began"
-PATIENCE = 10  # seconds in which a page is asked to end, before it is made to
-TOLD = 2000  # characters of a page's last words that an error repeats
+PATIENCE, TOLD = 10, 2000  # seconds to end by itself; characters of last words in an error
 
 
 @dataclass(frozen=True)

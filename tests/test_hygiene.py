@@ -16,7 +16,17 @@ import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
 from run_notebooks import LARGEST
-from stored import MACHINE_PATH, NOTEBOOKS, QUESTION, WIDGET, find_notebooks, machine_paths, tags, texts, unsolved
+from stored import (
+    MACHINE_PATH,
+    NOTEBOOKS,
+    QUESTION,
+    WIDGET,
+    find_notebooks,
+    machine_paths,
+    tags,
+    texts,
+    unsolved,
+)
 
 HERE = Path(__file__).resolve().parent.parent
 ALL_NOTEBOOKS = find_notebooks()
@@ -33,11 +43,27 @@ MORE_CELLS = {"00_start_here": 50}
 # A module may import from lower floors, and from its own as long as there is no circle. A new module says here
 # where it stands. The lessons stand on everything, and on nothing of each other.
 FLOORS = {
-    "files": 0, "errors": 0, "threads": 0, "randomness": 0,
+    "files": 0,
+    "errors": 0,
+    "optional": 0,
+    "threads": 0,
+    "randomness": 0,
     "stacking": 1,
     "engine": 2,
-    "mnist": 3, "cnn": 3, "diagnostics": 3, "evidence": 3, "bank": 3, "search": 3, "servers": 3,
-    "claims": 4, "protocol": 4, "replay": 4, "races": 4, "choices": 4,
+    "mnist": 3,
+    "cnn": 3,
+    "diagnostics": 3,
+    "estimates": 3,
+    "grids": 3,
+    "evidence": 3,
+    "bank": 3,
+    "search": 3,
+    "servers": 3,
+    "claims": 4,
+    "protocol": 4,
+    "replay": 4,
+    "races": 4,
+    "choices": 4,
     "plots": 5,
     "classroom": 6,
     "lessons": 7,
@@ -51,10 +77,14 @@ KNOWN_BY = {
     "anywidget": {"classroom"},
     "IPython": {"classroom", "lessons"},
 }
-MATPLOTLIB_FILES = re.compile(r"lessons/\w+/(figures|labs|machine|[a-z_]*figures)\.py$|classroom/|plots/")
+MATPLOTLIB_FILES = re.compile(
+    r"lessons/\w+/(figures|labs|machine|[a-z_]*figures)\.py$|classroom/|plots/"
+)
 MOST_LINES, MOST_FUNCTION_LINES, ENGINE_LINES = 250, 40, 1600
 
-each_notebook = pytest.mark.parametrize("path", ALL_NOTEBOOKS, ids=lambda path: path.relative_to(NOTEBOOKS).as_posix())
+each_notebook = pytest.mark.parametrize(
+    "path", ALL_NOTEBOOKS, ids=lambda path: path.relative_to(NOTEBOOKS).as_posix()
+)
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 each_solution = pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
 
@@ -66,7 +96,9 @@ def read(path: Path) -> nbformat.NotebookNode:
 
 def code_cells(path: Path) -> list[tuple[int, nbformat.NotebookNode]]:
     """The code cells with their positions, counted from 0 over all cells."""
-    return [(index, cell) for index, cell in enumerate(read(path).cells) if cell.cell_type == "code"]
+    return [
+        (index, cell) for index, cell in enumerate(read(path).cells) if cell.cell_type == "code"
+    ]
 
 
 # ---- notebooks ------------------------------------------------------------------------------------------------------
@@ -76,21 +108,32 @@ def code_cells(path: Path) -> list[tuple[int, nbformat.NotebookNode]]:
 def test_a_notebook_is_valid_and_small(path, record_property):
     notebook = read(path)
     nbformat.validate(notebook)
-    assert (notebook.nbformat, notebook.nbformat_minor) >= (4, 5), "cells have no ids: run make notebooks"
+    assert (notebook.nbformat, notebook.nbformat_minor) >= (4, 5), (
+        "cells have no ids: run make notebooks"
+    )
     assert notebook.metadata.get("kernelspec", {}).get("name") == "python3"
     assert path.stat().st_size <= LARGEST
     if path in LESSONS:
-        words = sum(len(re.findall(r"\w+", cell.source)) for cell in notebook.cells if cell.cell_type == "markdown")
+        words = sum(
+            len(re.findall(r"\w+", cell.source))
+            for cell in notebook.cells
+            if cell.cell_type == "markdown"
+        )
         longest = max(len(code_lines(cell.source)) for _, cell in code_cells(path))
         widest = max(len(line) for _, cell in code_cells(path) for line in cell.source.splitlines())
-        record_property("size", f"{path.stem}: {len(notebook.cells)} cells, {words} words, longest cell {longest} lines, "
-                                f"longest line {widest} characters")
+        record_property(
+            "size",
+            f"{path.stem}: {len(notebook.cells)} cells, {words} words, longest cell {longest} lines, "
+            f"longest line {widest} characters",
+        )
         assert FEWEST_CELLS <= len(notebook.cells) <= MORE_CELLS.get(path.stem, MOST_CELLS)
         assert words <= MOST_WORDS
 
 
 def code_lines(source: str) -> list[str]:
-    return [line for line in source.splitlines() if line.strip() and not line.strip().startswith("#")]
+    return [
+        line for line in source.splitlines() if line.strip() and not line.strip().startswith("#")
+    ]
 
 
 @each_notebook
@@ -101,7 +144,9 @@ def test_what_is_stored_was_run_from_top_to_bottom(path):
     assert counts == list(range(1, len(cells) + 1)), "run make notebooks"
     for index, cell in cells:
         for output in cell.outputs:
-            assert output.output_type != "error", f"cell {index} stores an error: {output.get('evalue')}"
+            assert output.output_type != "error", (
+                f"cell {index} stores an error: {output.get('evalue')}"
+            )
             assert output.get("execution_count", cell.execution_count) == cell.execution_count
 
 
@@ -112,7 +157,9 @@ def test_what_is_stored_means_the_same_everywhere(path):
     assert "widgets" not in notebook.metadata, "stores the state of widgets: run make notebooks"
     for index, cell in code_cells(path):
         for output in cell.outputs:
-            assert WIDGET not in output.get("data", {}), f"cell {index} stores a widget: run make notebooks"
+            assert WIDGET not in output.get("data", {}), (
+                f"cell {index} stores a widget: run make notebooks"
+            )
         addresses = re.findall(r"<[^<>]* at 0x[0-9a-fA-F]{6,}>", "".join(texts(cell)))
         assert not addresses, f"cell {index} shows an object's address: {addresses[0]}"
 
@@ -130,7 +177,9 @@ def test_cells_are_marked_for_slides_and_only_known_tags_are_used(path):
 def test_a_learner_can_read_a_cell_at_a_glance(path):
     for index, cell in code_cells(path):
         lines = code_lines(cell.source)
-        assert len(lines) <= MOST_CODE_LINES or "setup" in tags(cell), f"cell {index} has {len(lines)} lines of code"
+        assert len(lines) <= MOST_CODE_LINES or "setup" in tags(cell), (
+            f"cell {index} has {len(lines)} lines of code"
+        )
         wide = [line for line in cell.source.splitlines() if len(line) > WIDEST_CODE]
         assert not wide, f"cell {index}: {len(wide[0])} characters: {wide[0]}"
 
@@ -138,8 +187,15 @@ def test_a_learner_can_read_a_cell_at_a_glance(path):
 def bound_and_read(source: str) -> tuple[set[str], set[str]]:
     """(names that a cell binds for other cells, names that it reads from them)."""
     top = symtable.symtable(TransformerManager().transform_cell(source), "cell", "exec")
-    bound = {each.get_name() for each in top.get_symbols() if each.is_assigned() or each.is_imported() or each.is_namespace()}
-    read, tables = {each.get_name() for each in top.get_symbols() if each.is_referenced()}, top.get_children()
+    bound = {
+        each.get_name()
+        for each in top.get_symbols()
+        if each.is_assigned() or each.is_imported() or each.is_namespace()
+    }
+    read, tables = (
+        {each.get_name() for each in top.get_symbols() if each.is_referenced()},
+        top.get_children(),
+    )
     while tables:
         table = tables.pop()
         read |= {each.get_name() for each in table.get_symbols() if each.is_global()}
@@ -165,7 +221,9 @@ def test_questions_have_names_and_ids_of_their_own_and_their_answers_are_folded(
     questions, ids = [], []
     for index, cell in code_cells(path):
         names = QUESTION.findall(cell.source)
-        assert bool(names) == ("predict" in tags(cell)), f"cell {index}: a question is tagged predict, and nothing else is"
+        assert bool(names) == ("predict" in tags(cell)), (
+            f"cell {index}: a question is tagged predict, and nothing else is"
+        )
         questions += names
         ids += re.findall(r"""\bid=["']([^"']+)["']""", cell.source) if names else []
     assert len(set(questions)) == len(questions) == len(ids) == len(set(ids))
@@ -173,7 +231,9 @@ def test_questions_have_names_and_ids_of_their_own_and_their_answers_are_folded(
     open_questions = set()
     for index, cell in code_cells(path):
         if open_questions and cell.outputs:
-            assert cell.metadata.get("jupyter", {}).get("outputs_hidden"), f"cell {index} gives an answer away: run make notebooks"
+            assert cell.metadata.get("jupyter", {}).get("outputs_hidden"), (
+                f"cell {index} gives an answer away: run make notebooks"
+            )
         open_questions -= {name for name in open_questions if f"{name}.compare(" in cell.source}
         open_questions |= set(QUESTION.findall(cell.source))
     assert not open_questions, f"never compared: {open_questions}"
@@ -185,7 +245,9 @@ def test_nobody_is_scolded_and_devices_are_not_mixed(path):
         told = "".join(texts(cell))
         assert "You made no guess" not in told and "next time" not in told, f"cell {index}"
         if cell.cell_type == "code" and "load_mnist(" in cell.source:
-            assert "device=" not in cell.source, f"cell {index}: the data choose their device themselves"
+            assert "device=" not in cell.source, (
+                f"cell {index}: the data choose their device themselves"
+            )
 
 
 @each_solution
@@ -203,7 +265,7 @@ def test_no_starter_passes(path):
 @each_notebook
 def test_a_notebooks_code_is_safe(path):
     for index, cell in code_cells(path):
-        source = TransformerManager().transform_cell(cell.source)          # magics become calls
+        source = TransformerManager().transform_cell(cell.source)  # magics become calls
         assert not unsafe(ast.parse(source)), f"cell {index}"
 
 
@@ -218,7 +280,7 @@ PACKAGE = HERE / "course_utils"
 
 
 def module_name(path: Path) -> str:
-    """ "models", "topics.t00"; the package's own name for __init__.py."""
+    """ "mnist", "engine.config"; the package's own name for __init__.py."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -244,7 +306,11 @@ def imports(path: Path) -> set[str]:
 
 
 def imports_inside(path: Path) -> set[str]:
-    return {name.removeprefix("course_utils.") for name in imports(path) if name.split(".")[0] == "course_utils"}
+    return {
+        name.removeprefix("course_utils.")
+        for name in imports(path)
+        if name.split(".")[0] == "course_utils"
+    }
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name])
@@ -253,12 +319,14 @@ def test_imports_point_down_only(name):
     assert floor in FLOORS, f"{name} is new: say in FLOORS where it stands"
     for other in imports_inside(MODULES[name]):
         assert other != "course_utils", f"{name} imports the whole package; name the module"
-        assert FLOORS[other.split(".")[0]] <= FLOORS[floor], f"{name} imports {other}, which stands above it"
+        assert FLOORS[other.split(".")[0]] <= FLOORS[floor], (
+            f"{name} imports {other}, which stands above it"
+        )
 
 
 def test_no_module_imports_itself_in_a_circle():
     inside = {name: imports_inside(path) for name, path in MODULES.items() if name}
-    list(graphlib.TopologicalSorter(inside).static_order())                # raises CycleError, with the circle
+    list(graphlib.TopologicalSorter(inside).static_order())  # raises CycleError, with the circle
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -267,14 +335,18 @@ def test_large_libraries_are_known_by_few(name):
     for library, known_by in KNOWN_BY.items():
         assert library not in used or name.split(".")[0] in known_by, f"{name} imports {library}"
     if "matplotlib" in used:
-        assert MATPLOTLIB_FILES.search(MODULES[name].as_posix()), f"{name} draws: that is for figures and labs"
+        assert MATPLOTLIB_FILES.search(MODULES[name].as_posix()), (
+            f"{name} draws: that is for figures and labs"
+        )
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("lessons.")])
 def test_no_lesson_knows_another(name):
     own = name.split(".")[1]
     others = {other for other in imports_inside(MODULES[name]) if other.startswith("lessons.")}
-    assert not {other for other in others if other.split(".")[1:2] not in ([own], [])}, f"{name} imports {others}"
+    assert not {other for other in others if other.split(".")[1:2] not in ([own], [])}, (
+        f"{name} imports {others}"
+    )
     assert not re.search(r"(^|[._])\d", name), "no number begins a module's name"
 
 
@@ -284,21 +356,37 @@ def test_a_notebook_imports_from_the_core_and_from_its_own_lesson(path):
     stem, named = path.stem[3:], {}
     for index, cell in code_cells(path):
         for node in ast.walk(ast.parse(TransformerManager().transform_cell(cell.source))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("course_utils.lessons"):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+                "course_utils.lessons"
+            ):
                 assert node.module.split(".")[2] == stem, f"cell {index} imports {node.module}"
                 for alias in node.names:
-                    named[alias.asname or alias.name] = ".".join([*node.module.split(".")[3:], alias.name])
+                    named[alias.asname or alias.name] = ".".join(
+                        [*node.module.split(".")[3:], alias.name]
+                    )
     for index, cell in code_cells(path):
         for node in ast.walk(ast.parse(TransformerManager().transform_cell(cell.source))):
             if isinstance(node, ast.Call) and name_of(node.func).split(".")[0] in named:
-                called = named[name_of(node.func).split(".")[0]] + "." + name_of(node.func).partition(".")[2]
+                called = (
+                    named[name_of(node.func).split(".")[0]]
+                    + "."
+                    + name_of(node.func).partition(".")[2]
+                )
                 last = called.rstrip(".").split(".")[-1]
-                assert not last.startswith("check_") or "exercises." in called or last == "check_machine", f"cell {index}: {called}"
-                assert not last.startswith("plot_") or "figures." in called, f"cell {index}: {called}"
+                assert (
+                    not last.startswith("check_")
+                    or "exercises." in called
+                    or last == "check_machine"
+                ), f"cell {index}: {called}"
+                assert not last.startswith("plot_") or "figures." in called, (
+                    f"cell {index}: {called}"
+                )
                 assert not last.endswith("_lab") or "labs." in called, f"cell {index}: {called}"
     package = PACKAGE / "lessons" / stem
     if package.is_dir():
-        assert path.name in (package / "__init__.py").read_text(encoding="utf-8"), f"{stem}/__init__.py names its notebook"
+        assert path.name in (package / "__init__.py").read_text(encoding="utf-8"), (
+            f"{stem}/__init__.py names its notebook"
+        )
 
 
 def test_modules_and_functions_are_short(record_property):
@@ -306,17 +394,21 @@ def test_modules_and_functions_are_short(record_property):
     for name, path in MODULES.items():
         text = path.read_text(encoding="utf-8")
         lines[name] = len(text.splitlines())
-        if lines[name] > MOST_LINES and not name.startswith("topics"):
+        if lines[name] > MOST_LINES:
             long_ones.append(f"{name}: {lines[name]} lines")
         for node in ast.walk(ast.parse(text)):
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not name.startswith("topics"):
-                if (size := node.end_lineno - node.lineno + 1) > MOST_FUNCTION_LINES:
-                    docstring = ast.get_docstring(node, clean=False) or ""
-                    if size - len(docstring.splitlines()) > MOST_FUNCTION_LINES:
-                        long_ones.append(f"{name}.{node.name}: {size} lines")
+            if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                continue
+            size = node.end_lineno - node.lineno + 1
+            docstring = ast.get_docstring(node, clean=False) or ""
+            if size - len(docstring.splitlines()) > MOST_FUNCTION_LINES:
+                long_ones.append(f"{name}.{node.name}: {size} lines")
     engine = sum(count for name, count in lines.items() if name.startswith("engine"))
-    core = sum(count for name, count in lines.items() if not name.startswith(("lessons", "topics")))
-    record_property("size", f"engine: {engine} lines; core without lessons: {core}; all of it: {sum(lines.values())}")
+    core = sum(count for name, count in lines.items() if not name.startswith("lessons"))
+    record_property(
+        "size",
+        f"engine: {engine} lines; core without lessons: {core}; all of it: {sum(lines.values())}",
+    )
     assert not long_ones
     assert engine <= ENGINE_LINES
 
@@ -329,8 +421,16 @@ def files() -> tuple[Path, ...]:
     """What git tracks, or would on the next `git add`."""
     if not shutil.which("git") or not (HERE / ".git").exists():
         pytest.skip("not a git checkout: there is no list of the files that belong to it")
-    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=HERE,
-                            capture_output=True, check=True).stdout.decode().split("\0")
+    listed = (
+        subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=HERE,
+            capture_output=True,
+            check=True,
+        )
+        .stdout.decode()
+        .split("\0")
+    )
     return tuple(HERE / name for name in sorted(set(listed)) if name and (HERE / name).is_file())
 
 
@@ -347,9 +447,17 @@ def unsafe(tree: ast.AST) -> list[str]:
     for node in ast.walk(tree):
         where = f"line {getattr(node, 'lineno', 0)}: "
         if isinstance(node, (ast.Import, ast.ImportFrom)):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-            found += [f"{where}imports {name}" for name in names
-                      if name.split(".")[0] in {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}]
+            names = (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+            )
+            found += [
+                f"{where}imports {name}"
+                for name in names
+                if name.split(".")[0]
+                in {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+            ]
             found += [f"{where}imports *" for alias in node.names if alias.name == "*"]
         if not isinstance(node, ast.Call):
             continue
@@ -366,8 +474,13 @@ def unsafe(tree: ast.AST) -> list[str]:
             found.append(f"{where}unpickles")
         if "shell" in given and not is_set("shell", False):
             found.append(f"{where}{name} with shell=")
-        if any(isinstance(value, ast.Constant) and value.value == "fork" for value in [*node.args, *given.values()]):
-            found.append(f"{where}starts processes by forking, which Windows cannot and threads do not survive")
+        if any(
+            isinstance(value, ast.Constant) and value.value == "fork"
+            for value in [*node.args, *given.values()]
+        ):
+            found.append(
+                f"{where}starts processes by forking, which Windows cannot and threads do not survive"
+            )
         if name in ("os.system", "os.fork", "os.popen", "eval", "exec"):
             found.append(f"{where}{name}")
     return found
@@ -378,46 +491,93 @@ def test_python_files_are_safe():
     for path in files():
         if path.suffix == ".py":
             text = path.read_text(encoding="utf-8")
-            if problems := unsafe(ast.parse(text)) + [match.group() for match in MACHINE_PATH.finditer(text)]:
+            if problems := unsafe(ast.parse(text)) + [
+                match.group() for match in MACHINE_PATH.finditer(text)
+            ]:
                 found[path.relative_to(HERE).as_posix()] = problems
     assert not found
 
 
-@pytest.mark.parametrize("source", [
-    "import pickle", "from joblib import load", "from torch import *", "torch.load('a')",
-    "torch.load('a', weights_only=False)", "np.load('a')", "np.load('a', allow_pickle=True)", "pd.read_pickle('a')",
-    "subprocess.run('a', shell=True)", "os.fork()", "get_context('fork')", "set_start_method(method='fork')",
-    "eval('1')",
-])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from joblib import load",
+        "from torch import *",
+        "torch.load('a')",
+        "torch.load('a', weights_only=False)",
+        "np.load('a')",
+        "np.load('a', allow_pickle=True)",
+        "pd.read_pickle('a')",
+        "subprocess.run('a', shell=True)",
+        "os.fork()",
+        "get_context('fork')",
+        "set_start_method(method='fork')",
+        "eval('1')",
+    ],
+)
 def test_what_is_unsafe_is_found(source):
     assert unsafe(ast.parse(source))
 
 
-@pytest.mark.parametrize("source", [
-    "torch.load('a', weights_only=True)", "np.load('a', allow_pickle=False)", "model.eval()", "copy(model).eval()",
-    "subprocess.run(['a'], shell=False)", "get_context('spawn')", "from torch import nn",
-])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "torch.load('a', weights_only=True)",
+        "np.load('a', allow_pickle=False)",
+        "model.eval()",
+        "copy(model).eval()",
+        "subprocess.run(['a'], shell=False)",
+        "get_context('spawn')",
+        "from torch import nn",
+    ],
+)
 def test_what_is_safe_is_left_alone(source):
     assert not unsafe(ast.parse(source))
 
 
-@pytest.mark.parametrize(("text", "found"), [
-    *((text, True) for text in ("/" + "root/x", "see '/" + "home/ann'", "/" + "tmp", "C:" + r"\Users\ann",
-                                "File \"/" + "work/main/a.py\"", "file:" + "///Users/ann")),
-    *((text, False) for text in ("data/tmp/x", "https://example.org/home/x", "../tmp", "and/home", "a/workshop",
-                                 "/workshop")),
-])
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        *(
+            (text, True)
+            for text in (
+                "/" + "root/x",
+                "see '/" + "home/ann'",
+                "/" + "tmp",
+                "C:" + r"\Users\ann",
+                'File "/' + 'work/main/a.py"',
+                "file:" + "///Users/ann",
+            )
+        ),
+        *(
+            (text, False)
+            for text in (
+                "data/tmp/x",
+                "https://example.org/home/x",
+                "../tmp",
+                "and/home",
+                "a/workshop",
+                "/workshop",
+            )
+        ),
+    ],
+)
 def test_a_machines_folder_is_recognised(text, found):
     assert bool(MACHINE_PATH.search(text)) == found
 
 
 BINARY = {".npz", ".png", ".woff2", ".ico"}
 # Written so that this file does not match itself.
-REGISTRIES = re.compile(r"pypi[.]org|files[.]pythonhosted[.]org|download[.]pytorch[.]org|registry[.]npmjs|"
-                        r"anaconda[.]org|deb[.]debian[.]org|extra-index[-]url|--find[-]links|(?<!extra)-index[-]url")
-TOKENS = re.compile(r"\bgh[pousr]_[A-Za-z0-9]{30,}|\bgithub_pat_[A-Za-z0-9_]{30,}|\bpypi-[A-Za-z0-9_-]{50,}|"
-                    r"\bhf_[A-Za-z0-9]{30,}|\bsk-[A-Za-z0-9_-]{30,}|\bxox[abpr]-[A-Za-z0-9-]{10,}|"
-                    r"\bAKIA[0-9A-Z]{16}\b|BEGIN [A-Z ]*PRIVATE KEY")
+REGISTRIES = re.compile(
+    r"pypi[.]org|files[.]pythonhosted[.]org|download[.]pytorch[.]org|registry[.]npmjs|"
+    r"anaconda[.]org|deb[.]debian[.]org|extra-index[-]url|--find[-]links|(?<!extra)-index[-]url"
+)
+TOKENS = re.compile(
+    r"\bgh[pousr]_[A-Za-z0-9]{30,}|\bgithub_pat_[A-Za-z0-9_]{30,}|\bpypi-[A-Za-z0-9_-]{50,}|"
+    r"\bhf_[A-Za-z0-9]{30,}|\bsk-[A-Za-z0-9_-]{30,}|\bxox[abpr]-[A-Za-z0-9-]{10,}|"
+    r"\bAKIA[0-9A-Z]{16}\b|BEGIN [A-Z ]*PRIVATE KEY"
+)
 
 
 def test_text_files_are_plain_and_name_no_registry_and_no_secret():
@@ -442,14 +602,25 @@ def test_text_files_are_plain_and_name_no_registry_and_no_secret():
 
 def test_stored_files_are_named_alike_on_every_system():
     names = sorted(path.relative_to(HERE).as_posix() for path in files())
-    twins = [pair for pair in itertools.combinations(names, 2) if pair[0].lower() == pair[1].lower()]
+    twins = [
+        pair for pair in itertools.combinations(names, 2) if pair[0].lower() == pair[1].lower()
+    ]
     assert not twins
     assert not [name for name in names if re.search(r'[<>:"|?*\\]|\.$', name)]
 
 
-@pytest.mark.parametrize("command", [["check", "--output-format=concise"], ["format", "--check"]], ids=["check", "format"])
+@pytest.mark.parametrize(
+    "command",
+    [["check", "--output-format=concise"], ["format", "--check"]],
+    ids=["check", "format"],
+)
 def test_ruff(command):
-    result = subprocess.run([sys.executable, "-m", "ruff", *command, "--no-cache", "."], cwd=HERE, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-m", "ruff", *command, "--no-cache", "."],
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+    )
     assert result.returncode == 0, result.stdout + result.stderr
 
 

@@ -27,11 +27,17 @@ def test_never_more_threads_than_the_machine_grants(monkeypatch, tmp_path):
     assert granted_threads() == 3
 
 
-@pytest.mark.parametrize(("files", "quota"), [
-    ({"cpu.max": "150000 100000\n"}, 1.5), ({"cpu.max": "max 100000\n"}, None), ({}, None), ({"cpu.max": "nonsense"}, None),
-    ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5),
-    ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
-])
+@pytest.mark.parametrize(
+    ("files", "quota"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({}, None),
+        ({"cpu.max": "nonsense"}, None),
+        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+    ],
+)
 def test_the_quota_of_a_control_group_is_read(files, quota, tmp_path):
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -119,7 +125,7 @@ def test_draws_inside_begin_at_the_seed_and_go_on():
     expected = [draw(), draw(), draw()]
     chance, found = Chance(3), []
     for _ in range(3):
-        draw()                                             # somebody else's
+        draw()  # somebody else's
         with chance:
             found.append(draw())
     assert found == expected and chance.drew
@@ -127,7 +133,7 @@ def test_draws_inside_begin_at_the_seed_and_go_on():
 
 def test_draws_inside_are_not_seen_outside():
     torch.manual_seed(0), np.random.seed(0), random.seed(0)
-    np.random.randn()                                      # leaves the second of a pair behind
+    np.random.randn()  # leaves the second of a pair behind
     expected = draw() + [np.random.randn()]
     torch.manual_seed(0), np.random.seed(0), random.seed(0)
     np.random.randn()
@@ -137,8 +143,12 @@ def test_draws_inside_are_not_seen_outside():
 
 
 def test_it_is_known_whether_anything_was_drawn():
-    for work, drew in ((lambda: None, False), (lambda: torch.rand(1), True), (lambda: np.random.rand(), True),
-                       (random.random, True)):
+    for work, drew in (
+        (lambda: None, False),
+        (lambda: torch.rand(1), True),
+        (lambda: np.random.rand(), True),
+        (random.random, True),
+    ):
         chance = Chance(0)
         with chance:
             work()
@@ -151,5 +161,5 @@ def test_an_error_inside_gives_the_generators_back():
         torch.rand(1)
         raise ZeroDivisionError
     assert torch.equal(torch.get_rng_state(), before)
-    with Chance(0):                                        # and the lock
+    with Chance(0):  # and the lock
         pass

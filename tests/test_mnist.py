@@ -23,8 +23,8 @@ from torchvision.datasets import MNIST
 
 from course_utils import Split, load_mnist, load_mnist_full
 from course_utils.engine.data import SPLITS
-from course_utils.mnist import MNIST_SAMPLE_SHA256
 from course_utils.files import DATA_FOLDER
+from course_utils.mnist import MNIST_SAMPLE_SHA256
 
 NPZ = DATA_FOLDER / "mnist_sample.npz"
 SCRIPT = DATA_FOLDER / "build_mnist_sample.py"
@@ -89,7 +89,9 @@ def test_shapes_types_and_range(mnist, arrays):
         assert split.images.shape == (size, 1, 28, 28) and split.images.dtype == torch.float32
         assert split.labels.shape == (size,) and split.labels.dtype == torch.int64
         assert split.images.min() == 0 and split.images.max() == 1
-        assert np.array_equal((split.images * 255).round().byte().squeeze(1).numpy(), arrays[f"{name}_images"])
+        assert np.array_equal(
+            (split.images * 255).round().byte().squeeze(1).numpy(), arrays[f"{name}_images"]
+        )
     assert mnist.image_shape == (1, 28, 28) and mnist.classes == 10 and len(mnist.train) == 3000
 
 
@@ -101,7 +103,10 @@ def test_every_split_is_stratified(mnist):
 def test_every_prefix_of_a_multiple_of_ten_is_stratified(mnist):
     for name in SPLITS:
         for count in range(10, len(mnist[name]) + 1, 10):
-            assert mnist[name].first(count).labels.bincount(minlength=10).tolist() == [count // 10] * 10
+            assert (
+                mnist[name].first(count).labels.bincount(minlength=10).tolist()
+                == [count // 10] * 10
+            )
 
 
 @pytest.mark.parametrize("count", [1, 37, 500, 3000])
@@ -109,7 +114,9 @@ def test_subset_keeps_the_first_training_images_and_all_others(mnist, count):
     small = load_mnist(subset=count, device="cpu")
     assert torch.equal(small.train.images, mnist.train.images[:count])
     assert torch.equal(small.train.labels, mnist.train.labels[:count])
-    assert torch.equal(small.val.images, mnist.val.images) and torch.equal(small.test.labels, mnist.test.labels)
+    assert torch.equal(small.val.images, mnist.val.images) and torch.equal(
+        small.test.labels, mnist.test.labels
+    )
 
 
 @pytest.mark.parametrize("size", [28, 14, 7, 4, 2])
@@ -145,14 +152,19 @@ def test_first_takes_what_there_is():
 
 
 def test_repr_names_sizes_and_device(mnist):
-    assert repr(mnist) == "<MNIST sample: 3,000 / 1,000 / 1,000 images (train / val / test) of 1x28x28, on cpu>"
+    assert (
+        repr(mnist)
+        == "<MNIST sample: 3,000 / 1,000 / 1,000 images (train / val / test) of 1x28x28, on cpu>"
+    )
 
 
 # Faults of the bundled file
 
 
 def test_a_missing_file_says_how_to_get_it_back(tmp_path):
-    with pytest.raises(FileNotFoundError, match="is missing.*git checkout -- :/data/mnist_sample.npz .*without git") as error:
+    with pytest.raises(
+        FileNotFoundError, match="is missing.*git checkout -- :/data/mnist_sample.npz .*without git"
+    ) as error:
         load_mnist(folder=tmp_path)
     assert str(tmp_path) not in str(error.value)
 
@@ -206,11 +218,15 @@ class Server:
 
     def __init__(self, monkeypatch):
         rng = np.random.default_rng(0)
-        self.arrays = {"train-images-idx3-ubyte.gz": rng.integers(0, 256, (60, 28, 28), np.uint8),
-                       "train-labels-idx1-ubyte.gz": rng.integers(0, 10, 60).astype(np.uint8),
-                       "t10k-images-idx3-ubyte.gz": rng.integers(0, 256, (20, 28, 28), np.uint8),
-                       "t10k-labels-idx1-ubyte.gz": rng.integers(0, 10, 20).astype(np.uint8)}
-        self.files = {name: gzip.compress(idx(array), mtime=0) for name, array in self.arrays.items()}
+        self.arrays = {
+            "train-images-idx3-ubyte.gz": rng.integers(0, 256, (60, 28, 28), np.uint8),
+            "train-labels-idx1-ubyte.gz": rng.integers(0, 10, 60).astype(np.uint8),
+            "t10k-images-idx3-ubyte.gz": rng.integers(0, 256, (20, 28, 28), np.uint8),
+            "t10k-labels-idx1-ubyte.gz": rng.integers(0, 10, 20).astype(np.uint8),
+        }
+        self.files = {
+            name: gzip.compress(idx(array), mtime=0) for name, array in self.arrays.items()
+        }
         self.fault, self.faulty_file, self.requests = None, "t10k-images-idx3-ubyte.gz", []
         server = self
 
@@ -218,7 +234,10 @@ class Server:
             def do_GET(self):
                 name = self.path.rpartition("/")[2]
                 server.requests.append(name)
-                content, fault = server.files[name], server.fault if name == server.faulty_file else None
+                content, fault = (
+                    server.files[name],
+                    server.fault if name == server.faulty_file else None,
+                )
                 if fault == "no http":
                     self.wfile.write(b"welcome to the hotel network\r\n\r\n")
                     return
@@ -241,12 +260,17 @@ class Server:
                 pass
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self.thread = threading.Thread(
+            target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        )
         self.thread.start()
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{self.server.server_port}/"])
-        monkeypatch.setattr(MNIST, "resources", [(name, hashlib.md5(content).hexdigest())
-                                                 for name, content in self.files.items()])
+        monkeypatch.setattr(
+            MNIST,
+            "resources",
+            [(name, hashlib.md5(content).hexdigest()) for name, content in self.files.items()],
+        )
 
     def close(self):
         self.server.shutdown()
@@ -262,8 +286,11 @@ def server(monkeypatch):
 
 
 def check_full(dataset, server):
-    images, labels = server.arrays["train-images-idx3-ubyte.gz"], server.arrays["train-labels-idx1-ubyte.gz"]
-    assert [len(dataset[name]) for name in SPLITS] == [55, 5, 20]       # a twelfth is held out
+    images, labels = (
+        server.arrays["train-images-idx3-ubyte.gz"],
+        server.arrays["train-labels-idx1-ubyte.gz"],
+    )
+    assert [len(dataset[name]) for name in SPLITS] == [55, 5, 20]  # a twelfth is held out
     both = torch.cat([dataset.train.images, dataset.val.images])
     assert both.dtype == torch.float32 and both.shape == (60, 1, 28, 28)
     assert np.array_equal((both * 255).round().byte().squeeze(1).numpy(), images)
@@ -304,13 +331,17 @@ def test_a_download_that_fails_says_what_to_do_and_leaves_nothing(server, tmp_pa
     (folder / "mine.txt").write_text("keep")
     server.fault, server.faulty_file = fault, file
     message = refusal(folder, "could not be downloaded")
-    assert "Check the connection" in message and "data/MNIST/raw" in message and "load_mnist()" in message
+    assert (
+        "Check the connection" in message
+        and "data/MNIST/raw" in message
+        and "load_mnist()" in message
+    )
     server.fault = None
-    check_full(load_mnist_full("cpu", folder), server)     # and the next attempt starts afresh
+    check_full(load_mnist_full("cpu", folder), server)  # and the next attempt starts afresh
 
 
 def test_no_network_says_what_to_do_and_leaves_nothing(server, tmp_path):
-    server.close()                                         # its port is closed now
+    server.close()  # its port is closed now
     folder = tmp_path / "data"
     folder.mkdir()
     assert "Check the connection" in refusal(folder, "could not be downloaded")
@@ -355,10 +386,14 @@ def test_a_damaged_file_after_the_download_says_what_to_delete(server, tmp_path,
         file.unlink()
     if damage == "a folder":
         file.mkdir()
-    new = {"empty": b"", "half": content[: len(content) // 2], "header": b"\xff" * 16 + content[16:],
-           "other type": content[:2] + b"\x0d" + content[3:]}
+    new = {
+        "empty": b"",
+        "half": content[: len(content) // 2],
+        "header": b"\xff" * 16 + content[16:],
+        "other type": content[:2] + b"\x0d" + content[3:],
+    }
     if damage in new:
         file.write_bytes(new[damage])
     assert "Delete the folder data/MNIST" in refusal(folder, "damaged")
     shutil.rmtree(folder / "MNIST")
-    check_full(load_mnist_full("cpu", folder), server)     # the advice works
+    check_full(load_mnist_full("cpu", folder), server)  # the advice works

@@ -12,14 +12,28 @@ from course_utils.plots import COLOURS, GREY, LINES, THEME, style
 # Machado, Oliveira and Fernandes, "A Physiologically-based Model for Simulation of Color Vision Deficiency", IEEE
 # Transactions on Visualization and Computer Graphics 15 (2009), severity 1.0; they act on linear RGB.
 DEFICIENCIES = {
-    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
-    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
 }
-APART = 10                     # CIE76 difference: about 2 is just noticeable, 10 is seen at a glance
-TEXT_CONTRAST, GRAPHICS_CONTRAST = 4.5, 3.0              # WCAG 2.2, criteria 1.4.3 and 1.4.11
-TEXT_COLOURS = {name: mpl.rcParamsDefault[name] for name in
-                ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.titlecolor")}
+APART = 10  # CIE76 difference: about 2 is just noticeable, 10 is seen at a glance
+TEXT_CONTRAST, GRAPHICS_CONTRAST = 4.5, 3.0  # WCAG 2.2, criteria 1.4.3 and 1.4.11
+TEXT_COLOURS = {
+    name: mpl.rcParamsDefault[name]
+    for name in ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.titlecolor")
+}
 
 
 def linear(colour):
@@ -38,7 +52,10 @@ def contrast(colour, other="white"):
 
 def lab(rgb):
     """CIE L*a*b* of linear sRGB under D65."""
-    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ rgb
+    xyz = (
+        np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+        @ rgb
+    )
     f = np.cbrt(np.maximum(xyz / [0.9505, 1.0, 1.089], 0.008856))
     return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
 
@@ -57,7 +74,9 @@ def pairs(count):
 
 def test_the_simulation_is_what_was_published():
     assert seen("white", DEFICIENCIES["protanopia"]) == pytest.approx(lab(np.ones(3)), abs=0.1)
-    red, green = (seen(colour, DEFICIENCIES["deuteranopia"])[1] for colour in ("#ff0000", "#00ff00"))
+    red, green = (
+        seen(colour, DEFICIENCIES["deuteranopia"])[1] for colour in ("#ff0000", "#00ff00")
+    )
     normal = abs(lab(linear("#ff0000"))[1] - lab(linear("#00ff00"))[1])
     assert abs(red - green) < normal / 5, "red against green is what a deuteranope does not see"
     assert contrast("black") == pytest.approx(21)

@@ -13,8 +13,14 @@ from course_utils import Config, Estimate, fit, load_mnist, plots
 @pytest.fixture(scope="module")
 def history():
     data = load_mnist(subset=200, image_size=7)
-    return fit([Config(learning_rate=rate, width=8, epochs=3, seed=seed)
-                for rate in (1e-3, 1e-2) for seed in range(3)], data)
+    return fit(
+        [
+            Config(learning_rate=rate, width=8, epochs=3, seed=seed)
+            for rate in (1e-3, 1e-2)
+            for seed in range(3)
+        ],
+        data,
+    )
 
 
 @pytest.fixture
@@ -26,11 +32,15 @@ def test_every_plot_returns_its_axes_and_keeps_the_global_style(history, ax):
     before = dict(mpl.rcParams)
     estimate = Estimate(0.8, 0.7, 0.9, 8)
     drawn = [
-        plots.plot_curves({str(rate): runs for rate, runs in history.by("learning_rate").items()}, ax=ax),
+        plots.plot_curves(
+            {str(rate): runs for rate, runs in history.by("learning_rate").items()}, ax=ax
+        ),
         plots.plot_gap(history, "loss", ax=Figure().subplots()),
         plots.plot_basin({"AdamW": history}, ax=Figure().subplots()),
         plots.plot_estimates({"one": estimate}, ax=Figure().subplots(), zero=True),
-        plots.plot_waterfall(estimate, {"up": Estimate(0.05, 0.04, 0.06, 8)}, ax=Figure().subplots()),
+        plots.plot_waterfall(
+            estimate, {"up": Estimate(0.05, 0.04, 0.06, 8)}, ax=Figure().subplots()
+        ),
         plots.plot_histograms({"weights": torch.randn(100)}, ax=Figure().subplots(), log=True),
         plots.plot_confusion(np.eye(3, dtype=int) * 5 + 1, ax=Figure().subplots()),
     ]

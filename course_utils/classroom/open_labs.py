@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from IPython import get_ipython
 
-if TYPE_CHECKING:
-    from .lab import Lab
-
-OPEN: dict[tuple[str, int], Lab] = {}  # by the cell that made it, and its number in that cell
+OPEN: dict[tuple[str, int], Any] = {}  # labs by the cell that made them, numbered in that cell
 
 
-def replace_older(lab: Lab) -> None:
+def replace_older(lab: Any) -> None:
     """Close the lab that an earlier run of the same cell has made: nobody can reach it any more."""
     shell = get_ipython()
     kernel = getattr(shell, "kernel", None)

@@ -16,28 +16,14 @@ import html
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import ipywidgets as widgets
 
 from .record import in_notebook, load, note_guess, record_path
+from .said import Said
 
 _MODE = {"class": False}
-
-
-@dataclass(frozen=True)
-class Said:
-    """A sentence, for a page and for plain text."""
-
-    markup: str
-
-    def _repr_html_(self) -> str:
-        return self.markup
-
-    def __repr__(self) -> str:
-        breaks = re.sub(r"</(p|li|tr|td|caption)>", " ", self.markup)
-        return html.unescape(re.sub(r"<[^>]+>", "", breaks)).strip()
 
 
 def class_mode(on: bool = True) -> None:

@@ -43,7 +43,7 @@ def notebooks_folder(start: Path | str | None = None) -> Path:
     here = Path.cwd() if start is None else Path(start).resolve()
     checkout = Path(__file__).resolve().parents[2]
     for folder in (here, here / "notebooks", *here.parents, checkout / "notebooks"):
-        if any(folder.glob("[0-9][0-9]_*.ipynb")):
+        if folder.name != "solutions" and any(folder.glob("[0-9][0-9]_*.ipynb")):
             return folder
     return here
 

@@ -6,12 +6,9 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..threads import one_thread
-
-if TYPE_CHECKING:
-    from .lab import Lab
 
 Values = dict[str, Any]
 REDRAW_SECONDS = 0.07  # between two pictures while training: drawing must not starve the training
@@ -20,7 +17,7 @@ REDRAW_SECONDS = 0.07  # between two pictures while training: drawing must not s
 class Worker:
     """The thread in which a lab trains and draws: the newest request wins, none waits in line."""
 
-    def __init__(self, lab: Lab):
+    def __init__(self, lab: Any):
         self.lab, self.paused, self.number = lab, False, 0
         self._condition = threading.Condition()
         self._thread: threading.Thread | None = None

@@ -54,7 +54,15 @@ class RowStack(Stack):
         }
 
     def backward(self, losses: Tensor) -> None:
-        parts = torch.autograd.grad(losses, list(self.views.values()), torch.ones_like(losses))
+        parts = torch.autograd.grad(
+            losses, list(self.views.values()), torch.ones_like(losses), allow_unused=True
+        )
+        idle = [name for name, part in zip(self.trained, parts, strict=True) if part is None]
+        if idle:  # plain PyTorch would leave these alone in this step, and move them in others
+            raise RuntimeError(
+                f"model: {idle[0]} took no part in this step, and did in the first: a network that "
+                "chooses its layers as it goes needs a training loop of its own"
+            )
         torch.cat([part.flatten(1) for part in parts], 1, out=self.gradients)
 
     def clip(self, limits: Tensor) -> None:

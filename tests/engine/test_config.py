@@ -12,8 +12,8 @@ from torch.optim import lr_scheduler
 
 from course_utils import Config
 from course_utils.engine.augment import AUGMENTATIONS, random_flip
-from course_utils.engine.optimizers import OPTIMIZERS
 from course_utils.engine.networks import ACTIVATIONS, INITIALISATIONS, NORMALISATIONS
+from course_utils.engine.optimizers import OPTIMIZERS
 from course_utils.engine.schedules import SCHEDULES
 
 POSITIVE = st.floats(0, exclude_min=True, allow_infinity=False)

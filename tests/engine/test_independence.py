@@ -16,8 +16,8 @@ from course_utils import Config, Dataset, fit, load_mnist
 from course_utils.engine import plan
 from course_utils.engine.plan import build
 from course_utils.stacking.architecture import way_of
-from course_utils.stacking.single import Single
 from course_utils.stacking.rows import LayerStack, MappedStack
+from course_utils.stacking.single import Single
 
 MNIST = load_mnist(subset=60, image_size=4, device="cpu")
 DATA = Dataset(MNIST.train, MNIST.val.first(40), MNIST.test.first(10), "tiny")

@@ -144,7 +144,7 @@ def test_networks_that_cannot_be_trained_are_refused(model, message):
         nn.Linear,
         nn.Sequential,
         lambda: nn.Linear(16, 10),
-        lambda config, dataset: undefined_name,
+        lambda config, dataset: undefined_name,  # noqa: F821
         lambda config, dataset: nn.Sequential(nn.Flatten(), nn.Linear(99, 10)),
     ],
 )

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from optuna.trial import TrialState
 
-from course_utils import Estimate, make_mlp
+from course_utils import Estimate, make_mlp, optional
 from course_utils.lessons.many_machines import (
     costs,
     engines,
@@ -22,7 +22,6 @@ from course_utils.lessons.many_machines import (
     experiments,
     figures,
     labs,
-    optional,
     supernet,
     worker,
 )

@@ -14,13 +14,12 @@ from matplotlib.figure import Figure
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from course_utils import Config, fit, load_mnist
+from course_utils import Config, fit, load_mnist, optional
 from course_utils.lessons.time_and_tracking import (
     exercises,
     experiments,
     figures,
     labs,
-    optional,
     profiles,
     tracking,
 )

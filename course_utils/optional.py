@@ -1,4 +1,4 @@
-"""What this lesson can do without: packages of the group "extra"."""
+"""What single cells need and the course can do without: packages of the group "extra"."""
 
 from __future__ import annotations
 
