@@ -20,7 +20,7 @@ IN_VENV := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 SET_UP := $(PYTHON) tools/set_up.py --venv $(VENV) $(if $(TORCH),--torch $(TORCH)) \
 	$(if $(INSTALLER),--installer $(INSTALLER)) $(if $(CONSTRAINTS),--constraints $(CONSTRAINTS))
 
-.PHONY: help setup setup-tests lab test test-oldest check notebooks case-study slides site bench bank races hand-in
+.PHONY: help setup setup-tests lab test test-oldest check notebooks robustness case-study slides site bench bank races hand-in
 
 help:
 	@echo make lab          open the course in JupyterLab
@@ -28,7 +28,8 @@ help:
 	@echo make test-oldest  the same with the oldest releases, in .venv-oldest
 	@echo make check        the quick part of it: lint, units, hygiene
 	@echo make notebooks    run all notebooks again and store their outputs, or ONLY=07
-	@echo make case-study   run notebook 07 without a screen and print its final table
+	@echo make robustness   repeat the claims with wider grids, and with doubled training
+	@echo make case-study   run notebook 10 without a screen and print its final table
 	@echo make hand-in      write your record to one file for a teacher: NAME=...
 	@echo make slides       a deck of slides of every notebook, in build/slides
 	@echo make site         the whole course as a web site, in build/site
@@ -57,6 +58,10 @@ check: setup-tests
 
 notebooks: setup-tests
 	$(IN_VENV) tools/run_notebooks.py $(ONLY)
+
+robustness: setup-tests
+	$(IN_VENV) tools/run_notebooks.py --altered widened $(ONLY)
+	$(IN_VENV) tools/run_notebooks.py --altered doubled $(ONLY)
 
 case-study: setup-tests
 	$(IN_VENV) tools/case_study.py

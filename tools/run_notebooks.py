@@ -28,7 +28,8 @@ import psutil
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from course_utils.files import write
+from cards import renew_cards
+from course_utils.files import locked, write
 from stored import (
     CLAIMS,
     HERE,
@@ -172,20 +173,29 @@ def store_altered(path: Path, altered: str) -> str | None:
         watch = execute(notebook, path.parent, {"COURSE_ALTERED": altered})
     except FAILURES as error:
         return str(error)
-    cards = (
-        json.loads(ROBUSTNESS.read_text(encoding="utf-8"))["cards"] if ROBUSTNESS.exists() else []
-    )
-    mine = [card for card in cards if (card["notebook"], card["altered"]) != (path.stem, altered)]
+    found = []
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if claim := output.get("metadata", {}).get("claim"):
-                kept = {name: claim[name] for name in ("id", "verdict", "effects")}
-                mine.append({"notebook": path.stem, "altered": altered, **kept})
-    mine.sort(key=lambda card: (card["notebook"], card["altered"]))
-    text = f'{{"made": "{date.today()}",\n "cards": {one_a_line(mine).rstrip()}}}\n'
-    write(ROBUSTNESS, text)
+                part = {name: claim[name] for name in ("id", "verdict", "effects")}
+                found.append({"notebook": path.stem, "altered": altered, **part})
+    with locked(ROBUSTNESS):
+        which = (path.stem, altered)
+        kept = [each for each in repeated() if (each["notebook"], each["altered"]) != which]
+        every = sorted([*kept, *found], key=lambda each: (each["notebook"], each["altered"]))
+        text = f'{{"made": "{date.today()}",\n "cards": {one_a_line(every).rstrip()}}}\n'
+        write(ROBUSTNESS, text)
+        renew_cards(path, every)
+        write(CLAIMS, one_a_line(gather_claims()))
     report(path, watch, f"{altered}  ")
     return None
+
+
+def repeated() -> list[dict]:
+    """The cards of data/robustness.json."""
+    if not ROBUSTNESS.exists():
+        return []
+    return json.loads(ROBUSTNESS.read_text(encoding="utf-8"))["cards"]
 
 
 def main(arguments: list[str]) -> int:
