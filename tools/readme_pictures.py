@@ -1,4 +1,4 @@
-"""Make the two pictures of the README: a lab at work in JupyterLab, and the case study's waterfall.
+"""Make the two pictures of the README: a lab at work in JupyterLab, and two patients.
 
     python tools/readme_pictures.py
 
@@ -19,20 +19,20 @@ from browser import JupyterLab, browse, find_browser, serve
 from pages import HERE, NOTEBOOKS, has_picture, read, tags
 
 DOCS = HERE / "docs"
-WATERFALL = "plot_waterfall("  # what draws it, in whichever notebook
+PATIENTS = "figures.plot_two_patients("  # what draws them, in whichever notebook
 STEPS = ("ArrowRight", "ArrowRight", "ArrowRight")  # on the first slider, one training each
 
 
-def waterfall() -> None:
-    """The last figure of the first cell that draws a waterfall and stores it."""
+def patients() -> None:
+    """The last figure of the first cell that draws the two patients and stores them."""
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
         for cell in read(path).cells:
             pictures = [output for output in cell.get("outputs", []) if has_picture(output)]
-            if cell.cell_type == "code" and WATERFALL in cell.source and pictures:
+            if cell.cell_type == "code" and PATIENTS in cell.source and pictures:
                 picture = base64.b64decode(pictures[-1].data["image/png"])
-                (DOCS / "waterfall.png").write_bytes(picture)
+                (DOCS / "patients.png").write_bytes(picture)
                 return
-    raise SystemExit(f"no notebook stores a figure from {WATERFALL}...)")
+    raise SystemExit(f"no notebook stores a figure from {PATIENTS}...)")
 
 
 def first_lab() -> str:
@@ -77,7 +77,7 @@ def main() -> int:
     if find_browser() is None:
         raise SystemExit("the pictures need Chromium or Chrome on the PATH")
     DOCS.mkdir(exist_ok=True)
-    waterfall()
+    patients()
     lab()
     return 0
 
