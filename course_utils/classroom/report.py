@@ -6,9 +6,11 @@ and many different answers to one question become few bars.
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from ..plots.theme import COLOURS, GREY, THEME, axes_or_current
 from .hand_in import ClassRecords
 
-MOST_BARS, LABEL_WIDTH, LONGEST_LABEL, TITLE_WIDTH = 8, 34, 100, 64
+MOST_BARS, RANGES, LABEL_WIDTH, LONGEST_LABEL, TITLE_WIDTH = 8, 6, 34, 100, 64
 
 
 def question_table(records: ClassRecords) -> pd.DataFrame:
@@ -41,7 +43,8 @@ def question_table(records: ClassRecords) -> pd.DataFrame:
 def plot_guesses(
     records: ClassRecords, id: str, ax: Axes | None = None, reveal: bool = False
 ) -> Axes:
-    """How many learners guessed what, one bar for each answer, the most frequent on top.
+    """How many learners guessed what, one bar for each answer, the most frequent on top;
+    many different numbers are drawn as ranges, in order.
 
     ``reveal`` marks the answer that was measured, where a learner's file says so. The axis is as
     long as the class is large. Raises ValueError for a question that nobody answered.
@@ -127,11 +130,16 @@ def _bars(
 
 
 def _counts(records: ClassRecords, id: str) -> pd.Series:
-    """{answer as a label: learners}, the most frequent first, the rarest together."""
+    """{answer as a label: learners}, the most frequent first, the rarest together; many different
+    numbers as ranges, in order."""
     table = records.guesses().query("id == @id")
     if table.empty:
         known = sorted(set(records.guesses()["id"]))
         raise ValueError(f"id: got {id!r}, takes one of {known}")
+    edges = _edges(table)
+    if edges is not None:
+        numbers = np.repeat(table["guess"].astype(float), table["learners"])
+        return pd.Series(np.histogram(numbers, edges)[0], _range_labels(edges))
     labels = table["guess"].map(_label)
     counts = table.groupby(labels, sort=True)["learners"].sum()
     counts = counts.sort_values(ascending=False, kind="stable")
@@ -142,10 +150,32 @@ def _counts(records: ClassRecords, id: str) -> pd.Series:
     return counts
 
 
+def _edges(table: pd.DataFrame) -> np.ndarray | None:
+    """Where ranges of numbers begin and end; None if there are few numbers, or words among them."""
+    answers = set(table["guess"])
+    if len(answers) <= MOST_BARS or not all(isinstance(each, (int, float)) for each in answers):
+        return None
+    return np.asarray(MaxNLocator(RANGES).tick_values(float(min(answers)), float(max(answers))))
+
+
+def _range_labels(edges: np.ndarray) -> list[str]:
+    return [f"{low:.6g} to {high:.6g}" for low, high in itertools.pairwise(edges)]
+
+
 def _measured(records: ClassRecords, id: str) -> set[str]:
-    """What the learners' files say that the experiment showed: one answer, unless they disagree."""
+    """The labels of what the learners' files say that the experiment showed: one, unless they
+    disagree."""
+    edges = _edges(records.guesses().query("id == @id"))
     entries = (record.guesses.get(id, {}) for record in records.records)
-    return {_label(entry["measured"]) for entry in entries if "measured" in entry}
+    return {_place(entry["measured"], edges) for entry in entries if "measured" in entry}
+
+
+def _place(value: object, edges: np.ndarray | None) -> str:
+    """The label of the range that holds a number; an answer's own where there is none."""
+    if edges is None or not isinstance(value, (int, float)) or not edges[0] <= value <= edges[-1]:
+        return _label(value)
+    place = np.clip(np.searchsorted(edges, value, "right"), 1, len(edges) - 1)
+    return _range_labels(edges)[place - 1]
 
 
 def _wording(table: pd.DataFrame) -> str:

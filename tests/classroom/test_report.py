@@ -76,9 +76,29 @@ def test_numbers_and_words_may_answer_one_question(ax):
 
 
 def test_many_answers_become_few_bars_and_nobody_is_lost(ax):
-    found = bars(plot_guesses(class_of(*(guess(k) for k in range(40))), "03.q", ax))
+    found = bars(plot_guesses(class_of(*(guess(f"w{k}") for k in range(40))), "03.q", ax))
     assert len(found) == MOST_BARS and sum(found.values()) == 40
     assert found[f"{40 - MOST_BARS + 1} other answers"] == 40 - MOST_BARS + 1
+
+
+def test_many_numbers_become_ranges_in_order(ax):
+    records = class_of(*(guess(k, 12) for k in range(13)), guess(12, 12))
+    expected = {"0 to 2": 2, "2 to 4": 2, "4 to 6": 2, "6 to 8": 2, "8 to 10": 2, "10 to 12": 4}
+    assert bars(plot_guesses(records, "03.q", ax)) == expected
+    ax.clear()
+    found = bars(plot_guesses(records, "03.q", ax, reveal=True))
+    assert found.pop("10 to 12 ✔") == 4 and sum(found.values()) == 10
+    ax.clear()
+    beyond = class_of(*(guess(k, 99) for k in range(13)))
+    assert bars(plot_guesses(beyond, "03.q", ax, reveal=True))["99 ✔"] == 0
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-6, 1e10])
+@pytest.mark.parametrize("start", [0.0, 1e11, -1e11])
+def test_no_number_is_lost_between_ranges(ax, start, scale):
+    records = class_of(*(guess(start + scale * k, start) for k in range(13)))
+    plot_guesses(records, "03.q", ax, reveal=True)
+    assert sum(bar.get_width() for bar in ax.patches) == 13
 
 
 @pytest.mark.parametrize(
