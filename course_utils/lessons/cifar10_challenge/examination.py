@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -11,19 +10,9 @@ import pandas as pd
 from ...engine.history import History
 from ...evidence import Estimate, accuracy, difference
 from .records import Record, Stored
-from .replay import replay
-from .studies import BANK_RATES
+from .studies import BANK_JUDGES
 
 VERDICTS = ("gain", "loss", "not settled")
-FLAWS = (
-    "fair",
-    "only one side was tuned",
-    "the choice lies at an edge",
-    "unequal numbers of updates",
-    "chosen and judged by the same runs",
-    "the best seed against a mean",
-    "judged on training images",
-)
 # What a patient may have, and what would help.
 ILLNESSES = {
     "healthy": "nothing: leave it as it is",
@@ -50,17 +39,19 @@ def pairs(stored: Stored) -> dict[int, tuple[str, History, History]]:
     asked = {}
     for number, (question, treated, control) in enumerate(QUESTIONS, start=1):
         seeds = min(len(stored[treated]), len(stored[control]))
+        if control.startswith("bank"):
+            seeds = len(BANK_JUDGES)  # the last seed chose the rates
         asked[number] = question, stored[treated][:seeds], stored[control][:seeds]
     return asked
 
 
 QUESTIONS = (
-    ("crop, 5,000 photographs", "bank, crop 0.4", "bank, none 0.4"),
-    ("flip besides crop, 5,000 photographs", "bank, crop_flip 0.4", "bank, crop 0.4"),
-    ("label smoothing, small network", "daydreaming, label smoothing", "daydreaming"),
-    ("crop and flip, small network", "daydreaming, crop and flip", "daydreaming"),
-    ("flip besides crop, all photographs", "flips, with", "flips, without"),
-    ("identity at the start, all photographs", "flips, with", "without, identity"),
+    ("crop, 5,000 photographs", "bank, crop 1.6", "bank, none 1.6"),
+    ("label smoothing, small plain network", "daydreaming, label smoothing", "daydreaming"),
+    ("crop and flip, small plain network", "daydreaming, crop and flip", "daydreaming"),
+    ("triangles instead of one cycle, FAST", "judged, cyclic", "flips, with"),
+    ("identity at the start, FAST", "flips, with", "without, identity"),
+    ("whitening first layer, FAST", "flips, with", "without, whitening"),
 )
 
 
@@ -71,101 +62,6 @@ def right_verdicts(stored: Stored) -> dict[int, str]:
 
 def _verdict(gained: Estimate) -> str:
     return "gain" if gained.low > 0 else "loss" if gained.high < 0 else "not settled"
-
-
-# Which comparison is unfair? ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Report:
-    """A comparison as somebody might report it, and what is wrong with it."""
-
-    claim: str
-    tuning: str
-    judging: str
-    updates: str
-    result: str
-    flaw: str
-
-
-def reports(stored: Stored) -> dict[str, Report]:
-    """{letter: report}: each of stored runs, with what they really came to."""
-    listed = [*_of_the_bank(stored), *_of_other_runs(stored)]
-    order = np.random.default_rng(15).permutation(len(listed))
-    return {LETTERS[place]: listed[number] for place, number in enumerate(order)}
-
-
-def _of_the_bank(stored: Stored) -> list[Report]:
-    """Five reports on augmentations and five thousand photographs, one of them fair."""
-    bank = {name: stored.starting(f"bank, {name} ") for name in ("none", "crop", "crop_flip")}
-    mean = {
-        name: {rate: runs.val_correct.mean() for rate, runs in by_rate.items()}
-        for name, by_rate in bank.items()
-    }
-    best = {name: max(values, key=values.__getitem__) for name, values in mean.items()}
-    worst = min(mean["none"], key=mean["none"].__getitem__)
-    none, crop = bank["none"][best["none"]], bank["crop"][best["crop"]]
-    trial = replay(
-        stored,
-        {"crop": "crop", "flip": "crop_flip"},
-        tune={"learning_rate": BANK_RATES},
-        tuning_seeds=(4, 5),
-        seeds=range(4),
-    )
-    lucky = crop.val_correct.mean(1).max() - none.val_correct.mean()
-    three, usual = "each at the best of rates 0.2, 0.4, 0.8; seeds 4 and 5", "400 and 400"
-    every, gains = "six seeds, validation images", "crop gains over nothing"
-    low = f"{difference(bank['crop']['0.4'], bank['none']['0.4'])}"
-    return [
-        Report(
-            *("flip gains over crop alone", f"{three}, half of the validation images"),
-            *("seeds 0 to 3, the other half", usual, str(trial.gain("flip")), "fair"),
-        ),
-        Report(
-            *(gains, f"crop: the best of three rates; nothing: {worst}, as it was"),
-            *(every, usual, str(difference(crop, bank["none"][worst]))),
-            "only one side was tuned",
-        ),
-        Report(
-            *(gains, "each at the better of rates 0.2 and 0.4, which is 0.4"),
-            *(every, usual, low, "the choice lies at an edge"),
-        ),
-        Report(
-            *(gains, "each at the best of three rates, by the six seeds that follow"),
-            *(every, usual, str(difference(crop, none)), "chosen and judged by the same runs"),
-        ),
-        Report(
-            *("crop reaches more than nothing does", three),
-            *("crop: its best run; nothing: six seeds", usual, f"{100 * lucky:+.1f} points"),
-            "the best seed against a mean",
-        ),
-    ]
-
-
-def _of_other_runs(stored: Stored) -> list[Report]:
-    hint, plain = stored["hint, SGD"], stored["all, baseline"]
-    count = min(len(hint), len(plain))
-    return [
-        Report(
-            *("the article's hint gains over the baseline", "none: each as it was written down"),
-            *(f"{count} seeds, validation images", "7,040 and 1,760"),
-            *(str(difference(hint[:count], plain[:count])), "unequal numbers of updates"),
-        ),
-        Report(
-            "a new mixture of images gains over the old",
-            "none: one recipe for both",
-            "2 seeds, validation images, half of the new mixture",
-            "790 and 790",
-            str(difference(stored["patient, leaked"], stored["patient, healthy"])),
-            "judged on training images",
-        ),
-    ]
-
-
-def reports_table(stored: Stored) -> pd.DataFrame:
-    """The reports as a table, without what is wrong with them."""
-    frame = pd.DataFrame({letter: vars(each) for letter, each in reports(stored).items()}).T
-    return frame.drop(columns="flaw").rename(columns={"updates": "updates on either side"})
 
 
 # Which run is ill, and of what? -------------------------------------------------------------------
@@ -215,13 +111,12 @@ def vital_signs(patients: Mapping[str, Record]) -> pd.DataFrame:
 def situations(stored: Stored) -> dict[str, tuple[History, dict[str, History]]]:
     """{network: (its runs, {lever: the same with this lever})}, the same seeds everywhere."""
     first = {
-        "crop and flip": stored["bank, crop_flip 0.4"],
-        "twice the rate": stored["bank, none 0.8"],
+        "crop and flip": stored["patient, healthy"],
         "twice the width": stored["rote, wider"],
         "averaged weights": stored["rote, averaged weights"],
     }
     both = {
-        "network 1": (stored["bank, none 0.4"], first),
+        "network 1": (stored["rote"], first),
         "network 2": (stored["daydreaming"], stored.starting("daydreaming, ")),
     }
     return {name: _of_common_seeds(*each) for name, each in both.items()}

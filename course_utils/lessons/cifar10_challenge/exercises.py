@@ -9,19 +9,18 @@ from ...classroom.check import exercise
 from ...classroom.design import fair_design
 from ...protocol import Trial
 from .examination import (
-    FLAWS,
     ILLNESSES,
     VERDICTS,
     illness_of,
     lever_gains,
-    reports,
     right_verdicts,
     ward,
 )
 from .records import Stored
+from .reports import FLAWS, reports
 
 Conditions = Iterator[tuple[Any, str]]
-JUDGES, CHOOSERS = 4, 2  # seeds
+JUDGES = 4  # seeds
 
 
 def _marked(
@@ -110,18 +109,16 @@ def check_levers(levers: Any, stored: Stored) -> Conditions:
     "15.5",
     hints=[
         "Copy the call of replay above, and change what you ask about, the rates and the seeds.",
-        "There are seeds 0 to 5 in the bank: two choose, and the other four judge.",
+        "Seed 4 tried all rates, so it can choose; seeds 0, 1, 2 and 5 judge.",
         "If the choice lies at an edge of your rates, take the neighbour beyond into the list.",
     ],
     praise="That is a fair experiment, and your verdict follows from it.",
 )
 def check_my_experiment(trial: Any, verdict: Any) -> Conditions:
-    """An experiment of the learner's own on the bank of stored runs, which has six seeds."""
+    """An experiment of the learner's own on the bank of stored runs, which has five seeds."""
     yield isinstance(trial, Trial), "`my_trial` should be what replay(...) returns."
     judged = len(trial.histories[trial.first])
     yield judged >= JUDGES, f"Judge on {JUDGES} seeds or more; these are {judged}."
-    choosers = min(len({config.seed for config in runs.configs}) for runs in trial.tuning.values())
-    yield choosers >= CHOOSERS, f"Let {CHOOSERS} seeds or more choose; this is {choosers}."
     for holds, complaint in fair_design(trial, verdict):
         if not complaint.startswith("Judge on"):  # eight seeds, which the bank has not
             yield holds, complaint

@@ -17,10 +17,16 @@ from ...engine.history import History
 from ...evidence import Estimate, difference
 from ...plots import EARLIER, style
 from .records import Stored
+from .studies import BANK_JUDGES
 
-AUGMENTATIONS = ["none", "crop", "crop_flip"]
-RATES = [0.2, 0.4, 0.8]
-SEEDS = 6
+SEEDS = 8
+PAIRS = {  # {name: (A, B)}
+    "crop, 5,000 photographs": ("bank, none 1.6", "bank, crop 1.6"),
+    "flip besides crop, 5,000": ("bank, crop 1.6", "bank, crop_flip 0.8"),
+    "flip besides crop, 45,000": ("flips, without", "flips, with"),
+    "one cycle for constant, 45,000": ("judged, constant", "flips, with"),
+    "triangles for constant, 45,000": ("judged, constant", "judged, cyclic"),
+}
 
 
 @dataclass(frozen=True)
@@ -34,26 +40,20 @@ class Pair:
 
 
 def difference_lab(stored: Stored) -> Lab:
-    """Two settings of the bank of stored runs, and what so many seeds and images say of them."""
-    bank = stored.starting("bank, ")
+    """Two settings of stored runs, A and B, and what so many seeds and images say of them."""
 
     def run(values: dict[str, Any]) -> Generator[Pair, Any, None]:
-        sides = [
-            _first(
-                bank[f"{values[f'augment {side}']} {values[f'rate {side}']:g}"], values["images"]
-            )
-            for side in ("A", "B")
-        ]
+        names = PAIRS[values["pair"]]
+        sides = [_first(stored[name], values["images"]) for name in names]
+        # The last seed of the bank chose the rates, so it does not judge them.
+        most = len(BANK_JUDGES) if names[0].startswith("bank") else min(map(len, sides))
         gains = {
-            count: difference(sides[1][:count], sides[0][:count]) for count in range(2, SEEDS + 1)
+            count: difference(sides[1][:count], sides[0][:count]) for count in range(2, most + 1)
         }
-        yield Pair(*sides, gains, values["seeds"])
+        yield Pair(*sides, gains, min(values["seeds"], most))
 
     controls = {
-        "augment A": choice("A: augmentation", AUGMENTATIONS, "crop"),
-        "rate A": slider("A: peak rate", RATES, 0.4),
-        "augment B": choice("B: augmentation", AUGMENTATIONS, "crop_flip"),
-        "rate B": slider("B: peak rate", RATES, 0.4),
+        "pair": choice("what B has, and A has not", list(PAIRS), next(iter(PAIRS))),
         "seeds": slider("seeds", list(range(2, SEEDS + 1)), 2),
         "images": slider("validation images", [100, 300, 1000, 3000, 5000], 5000),
     }
@@ -76,7 +76,7 @@ def _first(history: History, images: int) -> History:
 
 
 def _frame(axes: list[Axes]) -> None:
-    axes[0].set(xlabel="epoch", ylabel="validation accuracy", xlim=(0.7, 10.3), ylim=(0.2, 0.8))
+    axes[0].set(xlabel="epoch", ylabel="validation accuracy", xlim=(0.7, 10.3), ylim=(0.1, 0.9))
     axes[1].set(xlabel="seeds", ylabel="points that B gains", xlim=(1.5, SEEDS + 0.5), ylim=(-9, 9))
     axes[1].axhline(0, color=EARLIER, linewidth=1)
 
@@ -88,7 +88,7 @@ def _draw(axes: list[Axes], pair: Pair, earlier: Sequence[Earlier]) -> None:
         for curve in curves:
             axes[0].plot(epochs, curve, linewidth=0.7, alpha=0.5, **style(number))
         axes[0].plot(epochs, curves.mean(0), linewidth=2.4, **style(number))
-        axes[0].text(epochs[-1], 0.22 + 0.06 * number, name, color=style(number)["color"])
+        axes[0].text(epochs[-1], 0.12 + 0.06 * number, name, color=style(number)["color"])
     for count, gain in pair.gains.items():
         colour = style(0)["color"] if count == pair.seeds else EARLIER
         ends = [100 * gain.low, 100 * gain.high]
@@ -104,8 +104,6 @@ def _describe(pair: Pair) -> str:
 
 
 def _code(values: dict[str, Any]) -> str:
-    names = [f"bank, {values[f'augment {side}']} {values[f'rate {side}']:g}" for side in "AB"]
+    one, two = PAIRS[values["pair"]]
     count = values["seeds"]
-    return (
-        f'a, b = stored["{names[0]}"], stored["{names[1]}"]\ndifference(b[:{count}], a[:{count}])'
-    )
+    return f'a, b = stored["{one}"], stored["{two}"]\ndifference(b[:{count}], a[:{count}])'

@@ -105,20 +105,6 @@ LEVERS: dict[str, dict[str, Any]] = {
     "six views at the end": {"views": 6},
 }
 
-# The levers in groups: the ladder as it was trained, rung by rung.
-STAGES: dict[str, tuple[str, ...]] = {
-    "inputs and momentum": ("standardised inputs", "momentum"),
-    "residual network": ("residual network",),
-    "one cycle, larger steps": ("one cycle, higher peak", "larger batch, peak in proportion"),
-    "decay, whitening, identity": (
-        *("weight decay", "whitening first layer", "identity at the start"),
-    ),
-    "crop and flip": ("crop and flip",),
-    "smoothing, averaging, views": (
-        *("label smoothing", "averaged weights", "six views at the end"),
-    ),
-}
-
 
 def ladder() -> dict[str, Recipe]:
     """{lever: the baseline with this lever and all before it}; the last one is FAST."""
@@ -126,12 +112,6 @@ def ladder() -> dict[str, Recipe]:
     for name, change in LEVERS.items():
         rungs[name] = list(rungs.values())[-1].replace(**change)
     return rungs
-
-
-def stages() -> dict[str, Recipe]:
-    """{stage: the baseline with all levers up to this stage}; the last one is FAST."""
-    rungs = ladder()
-    return {"baseline": BASELINE} | {name: rungs[levers[-1]] for name, levers in STAGES.items()}
 
 
 FAST = list(ladder().values())[-1]

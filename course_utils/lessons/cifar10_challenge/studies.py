@@ -19,14 +19,13 @@ from .recipes import (
     STRONG,
     Recipe,
     short_cycle,
-    stages,
     the_hint,
     the_hint_for_adam,
 )
 
-TUNING = range(2)  # seeds that choose a rate are never those that judge it
-RATES = {"constant": (0.2, 0.4, 0.8), "cyclic": (0.4, 0.8, 1.6)}
-BANK_RATES, BANK_SEEDS = (0.2, 0.4, 0.8), range(6)
+# The bank: one seed tried every rate, and four others judge what it chose.
+BANK_RATES, BANK_CHOOSERS, BANK_JUDGES = (0.2, 0.4, 0.8, 1.6, 3.2), (4,), (0, 1, 2, 5)
+BANK_CHOICE = {"none": 1.6, "crop": 1.6, "crop_flip": 0.8}
 WARD = 10_000  # training images of the patients: enough to be ill, few enough to be quick
 FEW = 5000  # of the bank: few enough to train it many times
 
@@ -45,15 +44,6 @@ class Study:
 
 def part(split: Split, start: int, stop: int) -> Split:
     return Split(split.images[start:stop], split.labels[start:stop])
-
-
-def for_tuning(photographs: Dataset) -> Dataset:
-    """Ten thousand training images to train on, 5,000 others to choose by; nobody looks at the
-    validation images."""
-    count = len(photographs.train)
-    chosen = part(photographs.train, count - count // 9, count)
-    train = part(photographs.train, 0, min(WARD, count - count // 9))
-    return replace(photographs, train=train, val=chosen)
 
 
 def first(count: int) -> Callable[[Dataset], Dataset]:
@@ -85,7 +75,6 @@ def prepared_otherwise(photographs: Dataset) -> Dataset:
 
 DATA: dict[str, Callable[[Dataset], Dataset]] = {
     "all": lambda photographs: photographs,
-    "tuning": for_tuning,
     "ward": first(WARD),
     "few": first(FEW),
     "a thousand": first(1000),
@@ -100,7 +89,7 @@ HEALTHY = Recipe(
     FAST.config.replace(batch_size=128, learning_rate=0.2, label_smoothing=0.0, weight_decay=1e-3),
     Network(width=16),
 )
-SHORT = HEALTHY.replace(augment=None, learning_rate=0.4)  # learns by rote: no augmentation
+SHORT = HEALTHY.replace(augment=None)  # learns by heart: no augmentation
 SIMPLE = BASELINE.replace(width=4, standardise=True, batch_size=128, momentum=0.9)
 
 
@@ -120,52 +109,45 @@ def patients() -> dict[str, Study]:
     studies["overfitted"] = Study(rote.replace(epochs=20, batch_size=32), range(1), "a thousand")
     for name in ("wrong labels", "leaked", "prepared otherwise"):
         studies[name] = Study(HEALTHY, range(1), name)
-    for name in ("healthy", "leaked"):  # compared in one of the reports
-        studies[name] = replace(studies[name], seeds=range(2))
+    studies["healthy"] = replace(studies["healthy"], seeds=range(2))  # a rung of the ladder, too
     return {f"patient, {name}": study for name, study in studies.items()}
 
 
 def bank() -> dict[str, Study]:
     """Every augmentation with every peak rate, for experiments of the learner's own."""
+    kinds = {"none": None, "crop": crop, "crop_flip": crop_flip}
     return {
         f"bank, {name} {rate:g}": Study(
-            HEALTHY.replace(augment=augment, learning_rate=rate), BANK_SEEDS, "few"
+            HEALTHY.replace(augment=augment, learning_rate=rate),
+            (*BANK_JUDGES, *BANK_CHOOSERS) if rate == BANK_CHOICE[name] else BANK_CHOOSERS,
+            "few",
         )
-        for name, augment in {"none": None, "crop": crop, "crop_flip": crop_flip}.items()
+        for name, augment in kinds.items()
         for rate in BANK_RATES
     }
 
 
 def situations() -> dict[str, Study]:
-    """Two runs that are to be better, each with levers of which somebody might think; some of those
-    for the first one stand in the bank."""
-    rote = {
+    """Two runs that are to be better, each with levers of which somebody might think. (One for the
+    first of them, crop and flip, is the healthy patient.)"""
+    levers = {
+        "rote": SHORT,
         "rote, wider": SHORT.replace(width=32),
         "rote, averaged weights": SHORT.replace(averaging=0.95),
-    }
-    daydreaming = {
         "daydreaming": SIMPLE,
         "daydreaming, crop and flip": SIMPLE.replace(augment=crop_flip),
         "daydreaming, label smoothing": SIMPLE.replace(label_smoothing=0.2),
         "daydreaming, weight decay": SIMPLE.replace(weight_decay=1e-3),
         "daydreaming, residual network": SIMPLE.replace(kind="residual", width=16),
     }
-    studies = {name: Study(recipe, range(3), "few") for name, recipe in rote.items()}
-    return studies | {name: Study(each, range(3), "ward") for name, each in daydreaming.items()}
+    return {name: Study(recipe, range(2), "ward") for name, recipe in levers.items()}
 
 
-# The ladder, the hint, the schedules --------------------------------------------------------------
-
-
-def climb() -> dict[str, Study]:
-    """The ladder from BASELINE to FAST, stage by stage, on ten thousand photographs."""
-    return {
-        f"ladder, {name}": Study(each, range(10, 13), "ward") for name, each in stages().items()
-    }
+# The hint, and all photographs --------------------------------------------------------------------
 
 
 def hint() -> dict[str, Study]:
-    """The article's hint with SGD and with Adam, on all photographs; its batches are of 64."""
+    """The article's hint with SGD and with Adam, on ten thousand photographs, batches of 64."""
     network = Network("plain", width=8)
     config = BASELINE.config.replace(batch_size=64, learning_rate=0.01)
     optimizers = {
@@ -173,22 +155,9 @@ def hint() -> dict[str, Study]:
         "Adam": config.replace(optimizer="adam", schedule=the_hint_for_adam),
     }
     return {
-        f"hint, {optimizer}": Study(Recipe(settings, network), range(10, 12))
+        f"hint, {optimizer}": Study(Recipe(settings, network), range(10, 12), "ward")
         for optimizer, settings in optimizers.items()
     }
-
-
-def schedules() -> dict[str, Study]:
-    """FAST with a constant and with a cyclic rate, each with every rate, on the images for tuning.
-
-    (Of a cyclic rate, the number is the peak of the triangles.)
-    """
-    studies = {}
-    for schedule, rates in RATES.items():
-        for rate in rates:
-            recipe = FAST.replace(schedule=schedule, learning_rate=rate, warmup=0.0, views=1)
-            studies[f"tuning, {schedule} {rate:g}"] = Study(recipe, TUNING, "tuning")
-    return studies
 
 
 def all_photographs() -> dict[str, Study]:
@@ -211,5 +180,4 @@ def all_photographs() -> dict[str, Study]:
 
 def everything() -> dict[str, Study]:
     """All that is stored."""
-    few = {**patients(), **bank(), **situations(), **climb()}
-    return {**few, **hint(), **schedules(), **all_photographs()}
+    return {**patients(), **bank(), **situations(), **hint(), **all_photographs()}
