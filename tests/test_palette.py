@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from course_utils.plots import COLOURS, GREY, LINES, THEME, style
+from course_utils.plots import COLOURS, GREY, LINES, style
+from course_utils.plots.theme import THEME
 
 # Machado, Oliveira and Fernandes, "A Physiologically-based Model for Simulation of Color Vision Deficiency", IEEE
 # Transactions on Visualization and Computer Graphics 15 (2009), severity 1.0; they act on linear RGB.
