@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from course_utils.lessons.clinic.ward import deal
 from stored import NOTEBOOKS, tags
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -211,6 +212,8 @@ def test_a_usual_wrong_answer_is_one_that_can_be_chosen_and_is_wrong():
 def test_what_the_page_tells_to_type_is_there():
     clinic = "\n".join(cell.source for cell in lesson("08").cells)
     assert all(name in clinic for name in ("Quiz(", "plot_chart", "healthy = ", "small = "))
+    [seed] = re.findall(r"Quiz\(small, seed=(\d+)\)", TEXT)
+    assert deal(int(seed), 6).count("healthy") == 1
     assert "write_blank_wall = False" in "\n".join(cell.source for cell in lesson("16").cells)
     from course_utils.classroom.glossary import load_glossary
     from course_utils.classroom.predict import class_mode
