@@ -20,7 +20,7 @@ from .records import Stored
 from .reports import FLAWS, reports
 
 Conditions = Iterator[tuple[Any, str]]
-JUDGES = 4  # seeds
+JUDGES = 3  # seeds
 
 
 def _marked(
@@ -109,13 +109,13 @@ def check_levers(levers: Any, stored: Stored) -> Conditions:
     "15.5",
     hints=[
         "Copy the call of replay above, and change what you ask about, the rates and the seeds.",
-        "Seed 4 tried all rates, so it can choose; seeds 0, 1, 2 and 5 judge.",
+        "Seed 4 tried all rates, so it can choose; seeds 0, 1 and 5 judge.",
         "If the choice lies at an edge of your rates, take the neighbour beyond into the list.",
     ],
     praise="That is a fair experiment, and your verdict follows from it.",
 )
 def check_my_experiment(trial: Any, verdict: Any) -> Conditions:
-    """An experiment of the learner's own on the bank of stored runs, which has five seeds."""
+    """An experiment of the learner's own on the bank of stored runs, which has four seeds."""
     yield isinstance(trial, Trial), "`my_trial` should be what replay(...) returns."
     judged = len(trial.histories[trial.first])
     yield judged >= JUDGES, f"Judge on {JUDGES} seeds or more; these are {judged}."

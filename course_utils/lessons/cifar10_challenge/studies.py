@@ -23,8 +23,8 @@ from .recipes import (
     the_hint_for_adam,
 )
 
-# The bank: one seed tried every rate, and four others judge what it chose.
-BANK_RATES, BANK_CHOOSERS, BANK_JUDGES = (0.2, 0.4, 0.8, 1.6, 3.2), (4,), (0, 1, 2, 5)
+# The bank: one seed tried every rate, and three others judge what it chose.
+BANK_RATES, BANK_CHOOSERS, BANK_JUDGES = (0.2, 0.4, 0.8, 1.6, 3.2), (4,), (0, 1, 5)
 BANK_CHOICE = {"none": 1.6, "crop": 1.6, "crop_flip": 0.8}
 WARD = 10_000  # training images of the patients: enough to be ill, few enough to be quick
 FEW = 5000  # of the bank: few enough to train it many times
