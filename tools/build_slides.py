@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import html
 import json
+import re
 import shutil
 import sys
 import time
@@ -162,6 +163,7 @@ def render(notebook: nbformat.NotebookNode, name: str) -> str:
     formulas: list[str] = []
     resources = {"metadata": {"name": name}}
     text, _ = exporter.from_notebook_node(prepare(notebook, formulas), resources)
+    text = re.sub(r"<th>\s*</th>", "<td></td>", text)  # a head without a word heads nothing
     return put_formulas_back(text, formulas)
 
 

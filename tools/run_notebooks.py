@@ -19,6 +19,7 @@ import json
 import os
 import re
 import sys
+import tempfile
 import time
 from datetime import date
 from pathlib import Path
@@ -83,7 +84,9 @@ def execute(
     )
     watch = Watch(client)
     client.on_cell_execute, client.on_cell_executed = watch.start, watch.end
-    client.execute(env={**os.environ, **(environment or {})})
+    with tempfile.TemporaryDirectory() as nobody:  # what the checks note is no learner's record
+        record = {"COURSE_RECORD": nobody}
+        client.execute(env={**os.environ, **record, **(environment or {})})
     return watch
 
 

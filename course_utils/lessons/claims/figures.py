@@ -64,15 +64,16 @@ def _tile(ax: Axes, x: int, y: int, entry: Entry, kind: str) -> None:
 
 
 def _verdict(ax: Axes, x: int, y: int, ledger: Ledger, entry: Entry, kind: str) -> None:
-    strip = " ".join(card.strip for card in ledger.by_id[entry.id])
+    strip = "".join(card.strip for card in ledger.by_id[entry.id])
+    strip = strip if len(strip) <= 8 else strip[:6] + "…"
     told = {DEPENDS: f"depends on {ledger.depends_on(entry.id)}", IN_PART: "supported in part"}
     if kind == IN_PART and "✔" not in strip:
         told[IN_PART] = "refuted in part"
-    words = textwrap.shorten(told.get(kind, kind), 37, placeholder=" …")
+    words = textwrap.shorten(told.get(kind, kind), 32, placeholder=" …")
     ax.text(
         x + 0.96,
         y + 0.28,
-        strip[:14],
+        strip,
         fontsize=9,
         va="center",
         ha="right",
@@ -92,7 +93,14 @@ def describe_wall(ledger: Ledger) -> str:
     return "Verdicts. " + "; ".join(told) + "."
 
 
-def family_table(ledger: Ledger, family: str) -> Styler:
+class Table(Styler):
+    """A styled table that is plain text where there is no page."""
+
+    def __repr__(self) -> str:
+        return f"{self.caption}\n{self.data.to_string(index=False)}"
+
+
+def family_table(ledger: Ledger, family: str) -> Table:
     """All effects of the claims of one family, one row each."""
     rows = [
         {
@@ -110,9 +118,8 @@ def family_table(ledger: Ledger, family: str) -> Styler:
     table = pd.DataFrame(rows)
     repeated = table.duplicated(["claim", "verdict", "notebook"])
     table.loc[repeated, ["claim", "verdict", "notebook"]] = ""
-    return (
-        table.style.hide(axis="index")
-        .set_uuid(family)
-        .set_caption(ledger.families[family])
-        .set_properties(**{"text-align": "left", "vertical-align": "top", "white-space": "normal"})
-    )
+    styled = Table(table, uuid=family, caption=ledger.families[family])
+    styled.hide(axis="index")
+    look = {"text-align": "left", "vertical-align": "top", "white-space": "normal"}
+    styled.set_properties(**look)
+    return styled
