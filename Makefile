@@ -20,7 +20,7 @@ IN_VENV := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 SET_UP := $(PYTHON) tools/set_up.py --venv $(VENV) $(if $(TORCH),--torch $(TORCH)) \
 	$(if $(INSTALLER),--installer $(INSTALLER)) $(if $(CONSTRAINTS),--constraints $(CONSTRAINTS))
 
-.PHONY: help setup setup-tests lab test test-oldest check notebooks robustness case-study slides site bench bank races hand-in
+.PHONY: help setup setup-tests lab test test-oldest check notebooks robustness case-study slides site recordings bench bank races hand-in
 
 help:
 	@echo make lab          open the course in JupyterLab
@@ -33,6 +33,7 @@ help:
 	@echo make hand-in      write your record to one file for a teacher: NAME=...
 	@echo make slides       a deck of slides of every notebook, in build/slides
 	@echo make site         the whole course as a web site, in build/site
+	@echo make recordings   record every lab for the web site, in build/labs; may be interrupted
 	@echo make bank         train the 3,072 runs of the search bank anew; may be interrupted
 	@echo make races        replay all races between search methods on the bank; may be interrupted
 	@echo make bench        how fast the engine is
@@ -71,6 +72,9 @@ slides: setup-tests
 
 site: setup-tests
 	$(IN_VENV) tools/build_site.py
+
+recordings: setup-tests
+	$(IN_VENV) tools/record_labs.py $(ONLY)
 
 bench: setup-tests
 	$(IN_VENV) tests/benchmarks/bench_engine.py

@@ -26,8 +26,8 @@ def tiny_lab(ran=None):
         yield dict(values)
 
     def draw(axes, values, earlier):
-        axes[0].plot([0, 1], [0, values["slope"] * (2 if values["double"] else 1)])
-        axes[0].set_title(values["colour"])
+        height = values["slope"] * (2 if values["double"] else 1)
+        axes[0].plot([0, 1], [0, height], color=values["colour"])
 
     controls = {
         "slope": slider("slope", [0.1, 0.2, 0.3, 0.4], 0.2),
@@ -111,7 +111,7 @@ def test_a_recording_has_every_setting_and_goes_on_where_it_was_interrupted(tmp_
     assert stored["states"]["3,1,1"]["code"] == "draw(0.4)"
     assert stored["states"]["3,1,1"]["table"][1] == ["slope", "0.4"]
     pictures = {(folder / each["picture"]).read_bytes() for each in stored["states"].values()}
-    assert len(pictures) > 20  # slope 0.2 twice is slope 0.4
+    assert len(pictures) == 6 * 3  # slope 0.2 twice is slope 0.4, and 0.1 twice is 0.2
 
 
 def test_a_recording_that_is_too_heavy_is_refused(tmp_path, monkeypatch):

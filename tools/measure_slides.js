@@ -14,7 +14,9 @@
     }
     const sizes = [...slide.querySelectorAll(".block")].filter(block => block.innerText?.trim())
         .map(block => parseFloat(getComputedStyle(block.querySelector("pre") ?? block).fontSize));
-    const zooms = [...slide.querySelectorAll(".figure img")].map(image => image.clientWidth / image.naturalWidth);
+    // What is taller than a slide holds is a picture of a screen, whose letters are large: three quarters of it will do.
+    const zooms = [...slide.querySelectorAll(".figure img")].map(
+        image => image.clientWidth / image.naturalWidth / (image.naturalHeight > 600 ? 0.75 : 1));
     const words = countWords([...slide.querySelectorAll(".block")]);         // deck.js counts as it deals
     return {slide: `${h + 1}.${v + 1}`, heading: slide.innerText.slice(0, 40), words, problems: problems.slice(0, 3),
             smallest: Math.min(99, ...sizes), zoom: Math.min(9, ...zooms)};

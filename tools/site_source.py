@@ -19,7 +19,13 @@ SITE = HERE / "docs" / "site"
 MODULES = (
     "build_site site_source site_notebook site_folder build_slides slide_text pages tables figures"
 )
-TOOLS = [HERE / "tools" / f"{name}.py" for name in MODULES.split()]
+# What shows a recorded lab is what shows a living one.
+CLASSROOM = HERE / "course_utils" / "classroom"
+TOOLS = [
+    *(HERE / "tools" / f"{name}.py" for name in MODULES.split()),
+    CLASSROOM / "lab.js",
+    CLASSROOM / "lab.css",
+]
 CODE_COLOURS = {"light": "a11y-high-contrast-light", "dark": "a11y-high-contrast-dark"}
 LINK = re.compile(
     r"(?<!!)\[((?:[^\[\]]|!?\[[^\]]*\](?:\([^)]*\))?)*)\]\((?!\w+:|#)([^)#\s]+)(#[^)]*)?\)"
@@ -65,6 +71,8 @@ class Source:
             )
             self.files[folder + path.name] = path.read_bytes()
         self.files["_static/code.css"] = code_colours().encode()
+        self.files["_static/lab.js"] = lab_script().encode()
+        self.files["_static/lab.css"] = (CLASSROOM / "lab.css").read_bytes()
         self.files["_extra/.nojekyll"] = b""
         return self.files
 
@@ -198,3 +206,15 @@ def code_colours() -> str:
         HtmlFormatter(style=style).get_style_defs(f'html[data-theme="{theme}"] .highlight')
         for theme, style in CODE_COLOURS.items()
     )
+
+
+def lab_script() -> str:
+    """``lab.js`` as a plain script, which sets ``courseLab``: browsers load no module from a file.
+
+    Raises ValueError when its end is not the one that it is known to have.
+    """
+    text = (CLASSROOM / "lab.js").read_text(encoding="utf-8")
+    if text.count("export") != 1 or "export default {" not in text:
+        raise ValueError('lab.js: takes one "export default {", got something else')
+    shared = text.replace("export default {", "globalThis.courseLab = {")
+    return f'(() => {{\n"use strict";\n{shared}}})();\n'

@@ -2,7 +2,7 @@
 //
 // A value goes to the kernel as soon as it is chosen; the next one waits until the picture of the
 // last has come, so that nothing piles up and the last value wins. With a recording instead of a
-// kernel (see `recorded` at the end) the same page steps through pictures that were made before.
+// kernel (see `replay` at the end) the same page steps through pictures that were made before.
 
 const ANSWER_WITHIN = 300;          // milliseconds, after which the page says that it waits
 
@@ -187,4 +187,49 @@ async function copy(page, code) {
   }
 }
 
-export default { render };
+// Which recorded setting to show, when `wanted` is: itself, or the nearest that has the last move.
+function nearestRecorded(states, wanted, moved) {
+  if (wanted.join() in states) return wanted;
+  const far = places => places.reduce((sum, place, number) =>
+    sum + (place === wanted[number] ? 0 : 100 + Math.abs(place - wanted[number])), 0);
+  return Object.keys(states).map(key => key.split(",").map(Number))
+    .filter(places => places[moved] === wanted[moved])
+    .reduce((best, places) => (far(places) < far(best) ? places : best));
+}
+
+// A recording in place of a kernel: settings that were recorded, with their pictures (files in
+// `folder`), words and code. tools/record_labs.py makes it.
+function replay(el, recording, folder) {
+  const { look, states, start } = recording;
+  const root = element("div"), names = look.controls.map(spec => spec.name);
+  const page = Object.assign(build(root, look), { name: look.name });
+  const file = places => `${folder}/${states[places.join()].picture}`;
+  let shown = start;
+
+  const put = (places, note = "") => {
+    const state = states[places.join()];
+    shown = places;
+    names.forEach((name, number) => page.controls[name].put(places[number]));
+    page.picture.src = file(places);
+    show(root, page, { ...state, text: state.text + note, busy: false, paused: false, earlier: [] });
+    page.code.textContent = state.code;
+    page.code.hidden = !state.code;
+  };
+  page.change = (name, place) => {
+    const moved = names.indexOf(name);
+    const wanted = shown.map((old, number) => (number === moved ? place : old));
+    const places = nearestRecorded(states, wanted, moved);
+    const others = look.controls.filter((_, number) => places[number] !== wanted[number]);
+    put(places, others.length ? ` (Not recorded together with ${others.map(spec => spec.label).join(", ")}, which moved back.)` : "");
+    for (const step of [-2, -1, 1, 2]) {             // what a hand that goes on will ask for next
+      const next = places.map((old, number) => (number === moved ? old + step : old));
+      if (next.join() in states) new Image().src = file(next);
+    }
+  };
+  page.press = button => (button === "reset" ? put(start) : copy(page, states[shown.join()].code));
+  put(start);
+  root.append(element("div", { className: "about", textContent: recording.about }));
+  el.replaceChildren(root);
+}
+
+export default { render, replay };

@@ -54,3 +54,23 @@ for (const code of navigator.clipboard ? document.querySelectorAll(".cell_input 
     });
     code.append(button);
 }
+
+// A recorded lab takes the place of its picture as soon as it comes near the window. Scripts, and not data, because
+// pages that are files may fetch nothing.
+function load(address) {
+    return new Promise((loaded, failed) => {
+        const script = Object.assign(document.createElement("script"), { src: address, onload: loaded, onerror: failed });
+        document.head.append(script);
+    });
+}
+const comesNear = new IntersectionObserver(seen => {
+    for (const { target } of seen.filter(each => each.isIntersecting)) {
+        comesNear.unobserve(target);
+        const { folder, name } = target.dataset;
+        const top = document.documentElement.dataset.content_root;
+        const player = globalThis.courseLab ? null : load(`${top}_static/lab.js`);
+        Promise.all([player, load(`${folder}/recording.js`)]).then(
+            () => courseLab.replay(target, courseRecordings[name], folder));
+    }
+}, { rootMargin: "400px" });
+document.querySelectorAll(".lab-recording").forEach(lab => comesNear.observe(lab));
