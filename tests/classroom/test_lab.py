@@ -244,7 +244,7 @@ def test_a_page_that_opens_is_shown_what_is_there_in_its_theme():
     assert ink[:, :3].mean() > 150, "light ink on a dark page"
 
 
-def test_code_that_repeats_the_run_is_handed_out_and_runs():
+def test_code_that_repeats_the_run_is_handed_out_and_runs(shell):
     lab = first_lab(DIGITS)
     page = Page(lab)
     lab.set(learning_rate=lab.controls["learning_rate"].options[6])
@@ -257,8 +257,10 @@ def test_code_that_repeats_the_run_is_handed_out_and_runs():
         "small_mnist": DIGITS,
         "accuracy": accuracy,
     }
-    exec(compile(code, "code", "exec"), names)  # the lesson's own code, and nobody else's
-    np.testing.assert_allclose(names["history"].val_loss, lab.result.history.val_loss, rtol=1e-4)
+    shell.user_ns.update(names)
+    shell.run_cell(code).raise_error()
+    history = shell.user_ns["history"]
+    np.testing.assert_allclose(history.val_loss, lab.result.history.val_loss, rtol=1e-4)
 
 
 def test_actions_answer_in_words():
