@@ -17,12 +17,12 @@ const isFigure = block => block.matches(".figure");
 const isTable = block => block.matches("table") || Boolean(block.querySelector("table"));
 const isText = block => block.matches(".text") && !isHeading(block) && !isTable(block);
 const isQuestion = block => block.textContent.startsWith("Your guess?");
-// Of text, without tables; a formula is a word.
+// Of text, without tables; a formula is a word, and a full stop behind it is none.
 function countWords(blocks) {
     return blocks.filter(block => block.matches(".text, .running") && !isTable(block)).reduce((sum, block) => {
         const copy = block.cloneNode(true);
         copy.querySelectorAll("math").forEach(formula => formula.replaceWith(" formula "));
-        return sum + copy.textContent.split(/\s+/).filter(Boolean).length;
+        return sum + copy.textContent.split(/\s+/).filter(word => /[\p{L}\p{N}]/u.test(word)).length;
     }, 0);
 }
 const heightOf = blocks => blocks.reduce((sum, block) => sum + block.offsetHeight + GAP, -GAP);
