@@ -117,7 +117,6 @@ def print_grid(dataset: Dataset, quick: bool) -> None:
         say(row(count, width, epochs, f"{engine:.2f}", *cells, compiling, len(times["engine"])))
     if not with_jax:
         say("", "JAX is not installed here: `pip install jax` adds its column.")
-    return found
 
 
 def cnn(config: Config, dataset: Dataset):
