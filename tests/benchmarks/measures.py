@@ -28,6 +28,7 @@ from course_utils.mnist import load_mnist
 from course_utils.threads import one_thread
 
 Work = Callable[[], object]
+Clock = Callable[[], float]
 Times = dict[str, list[float]]
 # How torch's profiler calls what an update consists of, by the beginnings of names.
 KINDS = {
@@ -41,13 +42,19 @@ KINDS = {
 }
 
 
-def seconds(work: Work) -> float:
-    start = time.perf_counter()
+def seconds(work: Work, clock: Clock = time.perf_counter) -> float:
+    start = clock()
     work()
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def alternate(ways: dict[str, Work], budget: float, least: int = 3, most: int = 9) -> Times:
+def alternate(
+    ways: dict[str, Work],
+    budget: float,
+    least: int = 3,
+    most: int = 9,
+    clock: Clock = time.perf_counter,
+) -> Times:
     """Seconds of each way in each round: rounds go on for ``budget`` seconds.
 
     The ways take turns, every other round backwards, so that a slow moment of the machine hits all
@@ -57,7 +64,7 @@ def alternate(ways: dict[str, Work], budget: float, least: int = 3, most: int = 
     start, rounds = time.perf_counter(), 0
     while rounds < least or (rounds < most and time.perf_counter() - start < budget):
         for name in list(ways)[:: -1 if rounds % 2 else 1]:
-            times[name].append(seconds(ways[name]))
+            times[name].append(seconds(ways[name], clock))
         rounds += 1
     return times
 
@@ -68,7 +75,7 @@ def ratio(times: Times, name: str, base: str) -> float:
     return statistics.median(own / other for own, other in pairs)
 
 
-def first_update_and_epoch(repeats: int) -> tuple[float, float]:
+def first_update_and_epoch(repeats: int, clock: Clock) -> tuple[float, float]:
     """Median milliseconds until the first update, and the first epoch, of a lab's training are
     done: eight networks 196-32-10 on 1,000 digits, in one thread, once the lab is warm."""
     small = load_mnist(subset=1000, image_size=14, device="cpu")
@@ -76,12 +83,12 @@ def first_update_and_epoch(repeats: int) -> tuple[float, float]:
     measured = []
     with one_thread():
         for _ in range(repeats + 3):  # the first three warm up
-            start, first = time.perf_counter(), 0.0
+            start, first = clock(), 0.0
             for run in train(configs, small, keep_models=False):
-                first = first or time.perf_counter() - start
+                first = first or clock() - start
                 if run.epoch_ended:
                     break
-            measured.append((first, time.perf_counter() - start))
+            measured.append((first, clock() - start))
     update, epoch = zip(*measured[3:], strict=True)
     return statistics.median(update) * 1e3, statistics.median(epoch) * 1e3
 
