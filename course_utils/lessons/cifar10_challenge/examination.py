@@ -51,7 +51,7 @@ QUESTIONS = (
     ("crop and flip, small plain network", "daydreaming, crop and flip", "daydreaming"),
     ("triangles instead of one cycle, FAST", "judged, cyclic", "flips, with"),
     ("identity at the start, FAST", "flips, with", "without, identity"),
-    ("whitening first layer, FAST", "flips, with", "without, whitening"),
+    ("one cycle instead of a constant rate, FAST", "flips, with", "judged, constant"),
 )
 
 
