@@ -223,6 +223,23 @@ def test_results_behind_a_question_are_folded_and_a_lab_is_its_picture_or_its_re
     assert stored["labs/05_a-1/0.png"] == b"png" and len(page.cells) == 4
 
 
+def test_a_page_shows_the_questions_of_a_self_test_without_the_call_and_reproaches_nobody(tmp_path):
+    none = {
+        "text/plain": "No guess of this lesson is in your record yet.",
+        "text/html": "<p>No</p>",
+    }
+    shown = [
+        new_output("display_data", none),
+        new_output("display_data", {"text/html": "<p>1</p>"}),
+    ]
+    cells = [new_markdown_cell("# A"), new_code_cell('self_test("05")', outputs=shown)]
+    page = new_notebook(cells=[*cells, new_code_cell("x = self_test(1)")])
+    site_notebook.prepare(page, "05 · A", "05_a", "../", {}.__setitem__, tmp_path)
+    assert [output.data["text/html"] for output in page.cells[1].outputs] == ["<p>1</p>"]
+    assert "hide-input" in page.cells[1].metadata.tags
+    assert "hide-input" not in page.cells[2].metadata.tags
+
+
 def test_the_pages_are_published_from_wherever_the_workflow_runs():
     workflow = (HERE / ".github" / "workflows" / "pages.yml").read_text(encoding="utf-8")
     assert "${{ github.server_url }}/${{ github.repository }}" in workflow

@@ -13,6 +13,7 @@ import recording
 from course_utils.classroom.controls import choice, slider, switch
 from course_utils.classroom.lab import Lab
 from course_utils.classroom.picture import Picture
+from headless import axe_script, axe_violations
 from pages import NOTEBOOKS, tags
 from test_site import look, server, window  # noqa: F401  (a fixture)
 
@@ -175,3 +176,6 @@ def test_every_control_of_a_recorded_lab_shows_another_picture(site, window, way
         assert status.inner_text() == "slope 0.2, red, False"
         assert "Recorded on" in window.locator(".about").inner_text()
         assert not window.problems
+        for theme in ("light", "dark") if (script := axe_script()) else ():
+            window.emulate_media(color_scheme=theme)
+            assert axe_violations(window, script, ".lab-recording") == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -20,6 +21,7 @@ from pages import (
 from tables import tidy_tables
 
 RECORDINGS = HERE / "build" / "labs"
+SELF_TEST = re.compile(r"^self_test\(", re.MULTILINE)  # its questions matter, not the call
 LIVE = "In the notebook a lab stands here: move its controls, and it trains real networks."
 SHOW_RESULT = {"code_prompt_show": "Show what came out", "code_prompt_hide": "Hide what came out"}
 
@@ -88,7 +90,7 @@ def show_for_readers(cell: nbformat.NotebookNode) -> None:
         if "predict" in wanted:
             cell.source = f":::{{container}} question\n{cell.source}\n:::"
         return
-    if "setup" in wanted or jupyter.get("source_hidden"):
+    if "setup" in wanted or jupyter.get("source_hidden") or SELF_TEST.search(cell.source):
         wanted.add("hide-input")
     if jupyter.get("outputs_hidden"):
         wanted.add("hide-output")
