@@ -117,7 +117,7 @@ def print_grid(dataset: Dataset, quick: bool, clock: Clock) -> None:
             way(configurations(1, width, epochs=1), dataset)  # warm up
         budget, least, most = (4, 2, 5) if quick else (10, 3, 15)
         if clock is time.process_time:  # it varies less, and the busy cores take long over it
-            budget, least = 4 * budget, 1
+            budget, least = 2 * budget, 1
         times = alternate(ways, budget, least, most, clock)
         cells = [times_as_long(times, name, count / counts.get(name, 1)) for name in RIVALS]
         engine = statistics.median(times["engine"])
