@@ -42,10 +42,6 @@ class Study:
 # Data --------------------------------------------------------------------------------------------
 
 
-def part(split: Split, start: int, stop: int) -> Split:
-    return Split(split.images[start:stop], split.labels[start:stop])
-
-
 def first(count: int) -> Callable[[Dataset], Dataset]:
     return lambda photographs: replace(photographs, train=photographs.train.first(count))
 
