@@ -18,6 +18,7 @@ DATA = (
     "hpo_bank.npz",
     "mnist_sample.npz",
     "races.npz",
+    "runs_on_photographs.npz",
     *(["robustness.json"] if (HERE / "data" / "robustness.json").exists() else []),
     *sorted(f"self_tests/{path.name}" for path in (HERE / "data" / "self_tests").glob("*.json")),
 )
