@@ -28,8 +28,9 @@ from pages import HERE, NOTEBOOKS, tags
 from recording import MOST_SETTINGS, Places, about, packed, settings, write_files
 from site_notebook import RECORDINGS
 
-# A lab that is a game: what it shows depends on what its player has done before.
-GAMES = {"08_clinic-2"}
+# The clinic's labs are games: a diagnosis means something for one patient only, and patients,
+# diagnoses and cures together are too many; or it counts what its player has done before.
+GAMES = {"08_clinic-1", "08_clinic-2"}
 # Their tables list what the learner has tried, not what the setting gives.
 OWN_LOG = {"04_schedules-1", "10_mnist_case_study-1"}
 ROOM = re.compile(r"course_utils\.lessons\.(\w+)")
