@@ -34,6 +34,7 @@ Times = dict[str, list[float]]
 KINDS = {
     "matrix products": ("aten::bmm", "aten::baddbmm", "aten::mm", "aten::addmm"),
     "optimiser": ("Optimizer.", "aten::_fused_adamw"),
+    "joining tensors, copying": ("aten::cat", "aten::copy_"),
     "gathering batches": ("aten::index", "aten::randperm"),
     "activation, dropout, loss": (
         *("aten::relu", "aten::clamp", "aten::threshold", "aten::mul", "aten::ge", "aten::div"),
