@@ -1,4 +1,4 @@
-"""How fast is the engine? Prints tables in Markdown; docs/SPEED.md holds those of one run.
+"""How fast is the engine? Prints tables in Markdown; docs/SPEED.md holds some.
 
     make bench            (or: python tests/benchmarks/bench_engine.py [--quick] [--processor])
 
