@@ -83,11 +83,11 @@ def test_a_guess_in_the_page_stands_beside_the_result(jupyterlab):  # noqa: F811
     )
     notebook.kernel_eval("which.compare('this'), many.compare(7)")
     shown = {
-        which: "Measured: this; you predicted: that.",
-        many: "Measured: 7; you predicted 10, 3 too high.",
+        which: "Measured: this. ○ you predicted that.",
+        many: "Measured: 7. ○ you predicted 10.",
     }
     for asked, answer in shown.items():
-        words = asked.locator(".course-prediction-result").filter(has_text=answer)
+        words = asked.locator("[role=status]").filter(has_text=answer)
         words.wait_for(timeout=10_000)
     assert which.get_by_role("button", name="that").is_disabled(), (
         "a guess stands once the result is known"

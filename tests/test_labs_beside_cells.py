@@ -23,7 +23,7 @@ PICTURES = """() => window.jupyterapp.shell.currentWidget.content.widgets
     .map(output => output.data?.['image/png']).filter(Boolean)"""
 KEEP_BUSY = """() => {
     const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-    kernel.requestExecute({code: 'import time\\nfor _ in range(500): time.sleep(0.01)'});
+    kernel.requestExecute({code: 'import time\\nfor _ in range(1500): time.sleep(0.01)'});
 }"""
 MOVE = """(slider, up) => {
     slider.value = up ? 5 : 2;

@@ -40,7 +40,7 @@ def vanishing_lab(dataset: Dataset) -> Lab:
         "activation": choice("activation", ["sigmoid", "tanh", "relu", "gelu"], "sigmoid"),
         "init": choice("initialisation", STARTS, "xavier"),
         "normalisation": choice("normalisation", [None, "layer", "batch"], None),
-        "residual": switch("residual roads"),
+        "residual": switch("residual connections"),
     }
 
     def run(values: Values) -> Iterator[View]:

@@ -21,7 +21,7 @@ from ...engine.data import Dataset
 from ...evidence import Estimate, mean_interval
 from ...search import make_study, quiet
 from .costs import Engine
-from .ray_search import results_table, settings, with_data
+from .ray_search import prepare_ray, results_table, settings, with_data
 from .worker import FINISHED, name_knobs, objective, open_study
 from .workers import start_workers, wait_for
 
@@ -105,6 +105,7 @@ def ray_workers(
     the bill of those, ``kept``, each trial gets a process of its own: its start is overhead, and so
     is what a first training takes longer than one of those.
     """
+    prepare_ray()  # its settings are read when it is imported
     from ray import tune
     from ray.tune.search.optuna import OptunaSearch
 

@@ -150,7 +150,10 @@ def check_my_race(seconds: Any, same: Any, verdict: Any) -> Iterator[tuple[Any, 
     yield isinstance(seconds, Mapping), "`race` should be what side_by_side(...) returns."
     yield len(seconds) == 2, f"Race two versions; these are {len(seconds)}."
     rounds = {len(each) for each in seconds.values()}
-    yield rounds and min(rounds) >= ROUNDS, f"Take {ROUNDS} rounds or more; these are {rounds}."
+    yield (
+        rounds and min(rounds) >= ROUNDS,
+        f"Take {ROUNDS} rounds or more; these are {min(rounds)}.",
+    )
     told = "`same` should be True or False: do the two versions compute the same?"
     yield isinstance(same, (bool, np.bool_)), told
     told = "They do not compute the same, so their times say nothing. Mend that, or race others."
