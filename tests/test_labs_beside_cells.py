@@ -23,7 +23,9 @@ PICTURES = """() => window.jupyterapp.shell.currentWidget.content.widgets
     .map(output => output.data?.['image/png']).filter(Boolean)"""
 KEEP_BUSY = """() => {
     const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-    kernel.requestExecute({code: 'import time\\nfor _ in range(1500): time.sleep(0.01)'});
+    const code = 'import time\\nfor _ in range(1500): time.sleep(0.01)';
+    window.courseBusy = true;
+    kernel.requestExecute({code}).done.then(() => { window.courseBusy = false; });
 }"""
 MOVE = """(slider, up) => {
     slider.value = up ? 5 : 2;
@@ -73,8 +75,7 @@ def test_a_lab_answers_while_a_cell_runs(jupyterlab, record_property):  # noqa: 
     lab.watch()
     notebook.page.evaluate(KEEP_BUSY)
     first, _ = lab.latency(lambda: lab.sliders()[0].press("End"))
-    busy = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status"
-    assert notebook.page.evaluate(busy) == "busy", "it answered after the cell, not beside it"
+    assert notebook.page.evaluate("window.courseBusy"), "it answered after the cell, not beside it"
     record_property("latency", f"a lab while a cell runs: first change {1000 * first:.0f} ms")
     notebook.wait_idle()
 
