@@ -31,6 +31,7 @@ from pages import tags
 pytestmark = pytest.mark.slow
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+GAMES = ("08_clinic",)  # a diagnosis changes no picture until it is given
 MOVES = 10  # at least, behind each lab's latencies
 HEIGHT, NARROW = 560, {"width": 1024, "height": 700}
 WIDE = {"width": 1280, "height": 720}
@@ -107,7 +108,7 @@ class Driven:
         lab.root.scroll_into_view_if_needed()
         lab.wait_at_rest()
         self.start = self.now = self.agreed()
-        self.is_game = notebook.kernel_eval(f"bool(course_labs[{number}].actions)") == "True"
+        self.is_game = any(name in notebook.path for name in GAMES)
         self.first_state = self.without_times()
         lab.watch()
 
