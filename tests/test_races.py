@@ -463,7 +463,7 @@ def test_races_answer_by_name():
     found = races.lead("Hyperband", budget=300, over_budget=1500)
     assert found.value == pytest.approx(early.mean())
     table = races.to_dataframe()
-    assert table.index.tolist() == list(races.methods) and "13 methods" in repr(races)
+    assert table.index.tolist() == list(races.methods) and "12 methods" in repr(races)
     assert table.loc["random", "mean regret"] == pytest.approx(
         100 * races.of("random")[:, -1].mean()
     )
