@@ -20,7 +20,11 @@ DATA = (
     "races.npz",
     "runs_on_photographs.npz",
     *(["robustness.json"] if (HERE / "data" / "robustness.json").exists() else []),
-    *sorted(f"self_tests/{path.name}" for path in (HERE / "data" / "self_tests").glob("*.json")),
+    *sorted(
+        f"{folder}/{path.name}"
+        for folder in ("self_tests", "example_class")
+        for path in (HERE / "data" / folder).iterdir()
+    ),
 )
 
 

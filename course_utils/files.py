@@ -18,7 +18,8 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from filelock import FileLock
 
-DATA_FOLDER = Path(__file__).resolve().parent.parent / "data"
+PACKAGED = Path(__file__).resolve().parent / "data"  # where a package that was built carries them
+DATA_FOLDER = PACKAGED if PACKAGED.is_dir() else PACKAGED.parent.parent / "data"
 WAIT_SECONDS = 10  # for another writer of the same file
 STALE_SECONDS = 3600  # after which what an interrupted writer left behind is cleared away
 LARGEST_FILE, LARGEST_ARRAYS = 300_000_000, 1_500_000_000  # bytes, packed and unpacked

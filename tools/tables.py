@@ -31,6 +31,7 @@ def tidy_tables(html: str) -> str:
         for head in table.find_all("th"):
             if not head.get_text(strip=True) and not head.find("img"):
                 head.name = "td"  # an empty head says nothing to whoever hears it
+                head.attrs.pop("scope", None)
         table.wrap(page.new_tag("div", attrs={"class": "table"}))
     for link in page.find_all("a", href=True):
         link["href"] = re.sub(r"^((?![a-z]+:)[^#]*)\.ipynb", r"\1.html", str(link["href"]))

@@ -82,7 +82,7 @@ class Progress:
             for name, count, signs in self.rows()
         )
         heads = "".join(
-            f"<th scope='col' {left}>{head}</th>" for head in ("notebook", "passed", "")
+            f"<th scope='col' {left}>{head}</th>" for head in ("notebook", "passed", "exercises")
         )
         legend = "✔ passed, ○ not yet; the number is the exercise's"
         return (
