@@ -31,12 +31,14 @@ PAIRS = {  # {name: (A, B)}
 
 @dataclass(frozen=True)
 class Pair:
-    """Two settings side by side: their runs, and what the second gains by so many seeds."""
+    """Two settings side by side: their runs, and what the second gains by so many seeds, of those
+    that were ``asked`` for."""
 
     one: History
     two: History
     gains: dict[int, Estimate]
     seeds: int
+    asked: int
 
 
 def difference_lab(stored: Stored) -> Lab:
@@ -50,7 +52,7 @@ def difference_lab(stored: Stored) -> Lab:
         gains = {
             count: difference(sides[1][:count], sides[0][:count]) for count in range(2, most + 1)
         }
-        yield Pair(*sides, gains, min(values["seeds"], most))
+        yield Pair(*sides, gains, min(values["seeds"], most), values["seeds"])
 
     controls = {
         "pair": choice("what B has, and A has not", list(PAIRS), next(iter(PAIRS))),
@@ -89,6 +91,7 @@ def _draw(axes: list[Axes], pair: Pair, earlier: Sequence[Earlier]) -> None:
             axes[0].plot(epochs, curve, linewidth=0.7, alpha=0.5, **style(number))
         axes[0].plot(epochs, curves.mean(0), linewidth=2.4, **style(number))
         axes[0].text(epochs[-1], 0.12 + 0.06 * number, name, color=style(number)["color"])
+    axes[1].axvline(pair.asked, color=EARLIER, linewidth=1, linestyle=":")
     for count, gain in pair.gains.items():
         colour = style(0)["color"] if count == pair.seeds else EARLIER
         ends = [100 * gain.low, 100 * gain.high]
@@ -100,7 +103,8 @@ def _describe(pair: Pair) -> str:
     gain = pair.gains[pair.seeds]
     words = "B gains" if gain.low > 0 else "B loses" if gain.high < 0 else "not settled"
     images = pair.one.val_correct.shape[1]
-    return f"{pair.seeds} seeds, {images:,} images: B minus A is {gain}: {words}"
+    stored = "" if pair.asked == pair.seeds else f" (of {pair.asked}: no more are stored)"
+    return f"{pair.seeds} seeds{stored}, {images:,} images: B minus A is {gain}: {words}"
 
 
 def _code(values: dict[str, Any]) -> str:
