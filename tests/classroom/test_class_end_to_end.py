@@ -33,7 +33,7 @@ def work(folder, *cells):
     folder.mkdir()
     notebook = new_notebook(cells=[new_code_cell(cell) for cell in cells])
     nbformat.write(notebook, folder / "03_lesson.ipynb")
-    execute(notebook, folder)
+    execute(notebook, folder, {"COURSE_RECORD": ""})  # the record lies where a learner's lies
     return folder
 
 

@@ -125,7 +125,7 @@ def test_what_is_missing_or_too_old_is_named_with_what_to_do(monkeypatch):
         "pywin32; sys_platform == 'no such'",
         "ray; extra == 'extra'",
     ]
-    monkeypatch.setattr(machine.metadata, "requires", lambda name: wanted)
+    monkeypatch.setattr(machine, "_requirements", lambda: wanted)
     rows = {row[0]: row for row in machine._packages()}
     assert rows["torch"][2] and not rows["no-such-package"][2] and not rows["numpy"][2]
     assert rows["no-such-package"][1] == "missing" and "pip install" in rows["numpy"][3]

@@ -134,7 +134,7 @@ def _remembering(dataset: Dataset, seed: int) -> Callable[[str, str | None], Cha
 
 def _rows(chart: Chart, groups: Sequence[str]) -> list[tuple[str, str]]:
     facts = fact_groups(chart)
-    return [("fact", ""), *(item for name in groups for item in facts[name].items())]
+    return [("fact", "value"), *(item for name in groups for item in facts[name].items())]
 
 
 def _frame(axes: list[Axes]) -> None:

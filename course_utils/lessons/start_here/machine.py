@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -53,11 +54,7 @@ def _packages() -> list[Row]:
     """Python, and the core group of the course's requirements."""
     good = sys.version_info >= (3, 11)
     rows: list[Row] = [("Python", platform.python_version(), good, "install Python 3.11 or newer")]
-    try:
-        lines = metadata.requires("course-utils") or []
-    except metadata.PackageNotFoundError:
-        return [*rows, ("course_utils", "not installed", False, "python -m pip install -e .")]
-    for line in lines:
+    for line in _requirements():
         wanted = Requirement(line)
         if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
             continue
@@ -70,6 +67,14 @@ def _packages() -> list[Row]:
             (wanted.name, found, wanted.specifier.contains(found, prereleases=True), INSTALL)
         )
     return rows
+
+
+def _requirements() -> list[str]:
+    """As pyproject.toml has them; where the course is an installed package, as that has them."""
+    checkout = Path(__file__).resolve().parents[3] / "pyproject.toml"
+    if checkout.is_file():
+        return tomllib.loads(checkout.read_text(encoding="utf-8"))["project"]["dependencies"]
+    return metadata.requires("course-utils") or []
 
 
 def _figures() -> Row:
