@@ -20,7 +20,7 @@ IN_VENV := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 SET_UP := $(PYTHON) tools/set_up.py --venv $(VENV) $(if $(TORCH),--torch $(TORCH)) \
 	$(if $(INSTALLER),--installer $(INSTALLER)) $(if $(CONSTRAINTS),--constraints $(CONSTRAINTS))
 
-.PHONY: help setup setup-tests lab test test-oldest check notebooks robustness case-study slides site recordings bench bank races hand-in
+.PHONY: help setup setup-tests lab test test-oldest check notebooks robustness case-study slides site recordings bench bank races hand-in handouts
 
 help:
 	@echo make lab          open the course in JupyterLab
@@ -31,6 +31,7 @@ help:
 	@echo make robustness   repeat the claims with wider grids, and with doubled training
 	@echo make case-study   run notebook 10 without a screen and print its final table
 	@echo make hand-in      write your record to one file for a teacher: NAME=...
+	@echo make handouts     for teachers: pages to print, in build/handouts
 	@echo make slides       a deck of slides of every notebook, in build/slides
 	@echo make site         the whole course as a web site, in build/site
 	@echo make recordings   record every lab for the web site, in build/labs; may be interrupted
@@ -87,3 +88,6 @@ races: setup
 
 hand-in: setup
 	$(IN_VENV) tools/hand_in.py "$(NAME)"
+
+handouts: setup
+	$(IN_VENV) tools/handouts.py

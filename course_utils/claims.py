@@ -81,8 +81,11 @@ class Claim:
         """What stands below the numbers: repeats, threshold, note, flags, robustness."""
         seeds = sorted({effect.seeds for effect in self.effects.values() if not effect.is_counted})
         threshold = f"above {self.above:g}" if self.above is not None else f"below {self.below:g}"
-        lines = [f"Supported means {threshold}" + (f"; {_count(seeds)} seeds." if seeds else ".")]
         covers = dict.fromkeys(each.covers for each in self.effects.values() if each.covers)
+        repeats = "repeats" if covers else "seeds"  # of a search, or of what else it covers
+        lines = [
+            f"Supported means {threshold}" + (f"; {_count(seeds)} {repeats}." if seeds else ".")
+        ]
         lines += [f"The intervals cover {each}." for each in covers]
         lines += [self.note] if self.note else []
         lines += [f"Mind: {flag}." for flag in self.flags]

@@ -88,10 +88,11 @@ def ratio_interval(above: Sequence[float], below: Sequence[float], unit: str = "
     return Estimate(value, low, high, logarithm.seeds, unit)
 
 
-def share_interval(successes: int, trials: int) -> Estimate:
+def share_interval(successes: int, trials: int, covers: str = "") -> Estimate:
     """A share of so many trials, with Wilson's interval (1927), which stays between 0 and 1.
 
-    Raises ValueError unless 0 <= successes <= trials, and trials is at least 1.
+    ``covers`` names what differs between the trials, where that is not the seed. Raises ValueError
+    unless 0 <= successes <= trials, and trials is at least 1.
     """
     if not (trials >= 1 and 0 <= successes <= trials):
         raise ValueError(
@@ -101,13 +102,14 @@ def share_interval(successes: int, trials: int) -> Estimate:
     centre = (share + weight / 2) / (1 + weight)
     half = math.sqrt(weight * (share * (1 - share) + weight / 4)) / (1 + weight)
     low, high = max(0.0, centre - half), min(1.0, centre + half)
-    return Estimate(share, min(low, share), max(high, share), trials, "%")
+    return Estimate(share, min(low, share), max(high, share), trials, "%", covers)
 
 
-def correlation_interval(x: Sequence[float], y: Sequence[float]) -> Estimate:
+def correlation_interval(x: Sequence[float], y: Sequence[float], covers: str = "") -> Estimate:
     """Spearman's rank correlation with an interval by Fisher's z, which stays between -1 and 1.
 
-    The variance of z is (1 + r^2 / 2) / (n - 3) for ranks (Bonett and Wright, 2000). Raises
+    The variance of z is (1 + r^2 / 2) / (n - 3) for ranks (Bonett and Wright, 2000). ``covers``
+    names what differs between the pairs, where that is not the seed. Raises
     ValueError for fewer than five pairs, and where one side is constant.
     """
     from scipy.stats import spearmanr  # slow to import
@@ -117,4 +119,4 @@ def correlation_interval(x: Sequence[float], y: Sequence[float]) -> Estimate:
     value = float(spearmanr(x, y).statistic)
     z = math.atanh(min(max(value, -1 + 1e-12), 1 - 1e-12))
     half = NORMAL * math.sqrt((1 + value**2 / 2) / (len(x) - 3))
-    return Estimate(value, math.tanh(z - half), math.tanh(z + half), len(x))
+    return Estimate(value, math.tanh(z - half), math.tanh(z + half), len(x), "", covers)

@@ -18,14 +18,22 @@ VERDICTS = ("supported", "refuted", "not settled")
 
 
 def fair_design(
-    trial: Any, verdict: Any, *, above: float = 0.0, arm: str | None = None
+    trial: Any,
+    verdict: Any,
+    *,
+    above: float = 0.0,
+    arm: str | None = None,
+    seeds: int = SEEDS,
 ) -> Iterator[tuple[Any, str]]:
     """Conditions for a check (see ``check.exercise``) on what ``compare`` returned, and on the
-    learner's verdict on "the last arm gains more than ``above`` over the first"."""
+    learner's verdict on "the last arm gains more than ``above`` over the first".
+
+    ``seeds``  at least so many must judge: fewer than usual where stored runs have no more
+    """
     yield isinstance(trial, Trial), "`trial` should be what compare(...) returns."
     arm = arm or list(trial.histories)[-1]
     judged = trial.histories[arm].configs
-    yield len(judged) >= SEEDS, f"Judge on {SEEDS} seeds or more; these are {len(judged)}."
+    yield len(judged) >= seeds, f"Judge on {seeds} seeds or more; these are {len(judged)}."
     yield bool(trial.tuning), "Tune both sides: give compare a grid, tune={'learning_rate': [...]}."
     for name, runs in trial.tuning.items():
         tried = {field: {getattr(c, field) for c in runs.configs} for field in trial.chosen[name]}
