@@ -142,6 +142,15 @@ def differ(one: Estimate, two: Estimate) -> bool:
     return apart > math.hypot(upper.value - upper.low, lower.high - lower.value)
 
 
+TIED = "the first two cannot be told apart"
+
+
+def first_of(effects: Mapping[str, Estimate]) -> str:
+    """The name of the largest of two effects or more, or TIED if the next may be as large."""
+    names = sorted(effects, key=lambda name: effects[name].value, reverse=True)
+    return names[0] if differ(effects[names[0]], effects[names[1]]) else TIED
+
+
 def verdict_of(
     effects: Mapping[str, Estimate], above: float | None, below: float | None, depends_on: str
 ) -> str:

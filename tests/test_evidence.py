@@ -11,7 +11,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from scipy import stats
 
 from course_utils import Config, Estimate, History, accuracy, claim, difference, mean_interval
-from course_utils.claims import Claim, differ, robustness_of
+from course_utils.claims import TIED, Claim, differ, first_of, robustness_of
 from course_utils.evidence import (
     basin,
     basin_width,
@@ -228,6 +228,15 @@ UP, DOWN, OPEN, WIDE = (
 )
 def test_what_is_not_settled_does_not_depend(effects, verdict):
     assert claim("X", "It helps", effects, above=0, depends_on="the day").verdict == verdict
+
+
+def test_the_first_is_named_only_where_the_second_is_clearly_behind():
+    def gain(value, half):
+        return Estimate(value, value - half, value + half, 8, "points")
+
+    clear = {"a": gain(0.01, 0.005), "b": gain(0.05, 0.005), "c": gain(-0.2, 0.1)}
+    assert first_of(clear) == "b"
+    assert first_of(clear | {"d": gain(0.045, 0.02)}) == TIED
 
 
 @given(

@@ -576,7 +576,7 @@ def test_a_machines_folder_is_recognised(text, found):
     assert bool(MACHINE_PATH.search(text)) == found
 
 
-BINARY = {".npz", ".png", ".woff2", ".ico"}
+BINARY = {".npz", ".png", ".gif", ".woff2", ".ico"}
 # Written so that this file does not match itself.
 REGISTRIES = re.compile(
     r"pypi[.]org|files[.]pythonhosted[.]org|download[.]pytorch[.]org|registry[.]npmjs|"

@@ -1,4 +1,4 @@
-"""Make the two pictures of the README: a lab at work in JupyterLab, and two patients.
+"""Make the two pictures of the README: a lab at work in JupyterLab, moving, and two patients.
 
     python tools/readme_pictures.py
 
@@ -11,16 +11,24 @@ import base64
 import io
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from browser import JupyterLab, browse, find_browser, serve
+from lab_page import Lab
+from needed_cells import needed_cells
 from pages import HERE, NOTEBOOKS, has_picture, read, tags
 
 DOCS = HERE / "docs"
 PATIENTS = "figures.plot_two_patients("  # what draws them, in whichever notebook
-STEPS = ("ArrowRight", "ArrowRight", "ArrowRight")  # on the first slider, one training each
+# On the first slider, one training each; the last leads back to where the film begins.
+STEPS = (*["ArrowLeft"] * 3, *["ArrowRight"] * 5, *["ArrowLeft"] * 2)
+REST = 0.7  # seconds that a finished training stands
+COLOURS, LARGEST = 64, 1_000_000  # bytes
 
 
 def patients() -> None:
@@ -44,7 +52,8 @@ def first_lab() -> str:
 
 
 def lab() -> None:
-    """The first lab after a few moves, cut out of the page."""
+    """The first lab while its slider is moved, cut out of the page: a film of what it shows, at the
+    speed that it had. It stands still for a moment after each training."""
     chromium = find_browser()
     assert chromium is not None  # `main` has looked
     with (
@@ -53,24 +62,44 @@ def lab() -> None:
         browse(chromium) as page,
     ):
         jupyter = JupyterLab(address, token, Path(folder) / "course", page)
-        notebook = jupyter.open_notebook(
-            first_lab(), lambda cell: bool({"setup", "lab"} & tags(cell))
-        )
-        notebook.run_all()
+        path = NOTEBOOKS / first_lab()
+        jupyter.write_notebook(f"film_of_{path.name}", needed_cells(path, {"setup", "lab"}))
+        jupyter.open_notebook(f"film_of_{path.name}").run_all()
         root = page.locator(".course-lab").first
-        picture, slider = root.locator(".shown img"), root.locator("input[type=range]").first
-        for key in STEPS:
-            before = picture.get_attribute("src")
-            slider.press(key)
-            page.wait_for_function(
-                "([lab, before]) => lab.querySelector('.shown img').src !== before"
-                " && !lab.classList.contains('busy')",
-                arg=[root.element_handle(), before],
-            )
         root.scroll_into_view_if_needed()
-        shown = Image.open(io.BytesIO(root.screenshot())).convert("RGB")
-    few = shown.quantize(128, method=Image.Quantize.FASTOCTREE)
-    few.save(DOCS / "lab.png", optimize=True)
+        Lab(root).wait_at_rest()
+        frames = [picture for key in STEPS for picture in film(root, key)]
+    write_film(frames, DOCS / "lab.gif")
+
+
+def film(root: Any, key: str) -> Iterator[tuple[Image.Image, float]]:
+    """(picture, seconds that it stands) from a key press on the first slider to the end of the
+    training."""
+    root.locator("input[type=range]").first.press(key)
+    root.page.wait_for_function("lab => lab.classList.contains('busy')", arg=root.element_handle())
+    is_busy = True
+    while is_busy:
+        began = time.perf_counter()
+        is_busy = "busy" in (root.get_attribute("class") or "")
+        picture = Image.open(io.BytesIO(root.screenshot())).convert("RGB")
+        yield picture, time.perf_counter() - began
+    yield picture, REST
+
+
+def write_film(frames: list[tuple[Image.Image, float]], path: Path) -> None:
+    """As an animated GIF, in the colours of its last picture."""
+    palette = frames[-1][0].quantize(COLOURS)
+    pictures = [each.quantize(palette=palette, dither=Image.Dither.NONE) for each, _ in frames]
+    pictures[0].save(
+        path,
+        save_all=True,
+        append_images=pictures[1:],
+        duration=[round(1000 * seconds) for _, seconds in frames],
+        loop=0,
+        optimize=False,
+    )
+    if (size := path.stat().st_size) > LARGEST:
+        raise SystemExit(f"{path.name} has {size:,} bytes, more than {LARGEST:,}: film fewer steps")
 
 
 def main() -> int:

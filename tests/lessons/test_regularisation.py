@@ -41,7 +41,6 @@ def test_a_gap_that_closes_is_counted_in_points_whichever_curve_moved():
         history.val_correct[:] = np.arange(100) < right
     assert experiments.gap_closed(after, before).value == pytest.approx(0.2)
     assert experiments.gap_closed(before, before).value == 0
-    assert experiments.moved(before, after)[0] == pytest.approx(0.1)
 
 
 def test_images_that_chose_the_epoch_do_not_judge():

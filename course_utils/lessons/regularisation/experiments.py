@@ -14,7 +14,6 @@ from ...engine.data import Dataset, Split
 from ...engine.history import History
 from ...engine.training import fit
 from ...evidence import Estimate, difference
-from ...protocol import Trial
 
 # Judging ------------------------------------------------------------------------------------------
 
@@ -41,18 +40,6 @@ def judged_on(history: History, split: Split) -> History:
         history.model(run)(split.images).argmax(-1) == split.labels for run in range(len(history))
     ]
     return replace(history, val_correct=torch.stack(answers).cpu().numpy())
-
-
-def moved(first: History, last: History) -> tuple[float, float]:
-    """How far training and validation accuracy differ between two settings, in size."""
-    means = [(h.final("train_accuracy").mean(), h.final().mean()) for h in (first, last)]
-    return tuple(abs(np.subtract(*means)).tolist())
-
-
-def best_arm(trial: Trial) -> str:
-    """The arm that gained most over the first."""
-    gained = {arm: gain.value for arm, gain in trial.gains().items()}
-    return max(gained, key=lambda arm: gained[arm])
 
 
 def watched_by_tuning(dataset: Dataset) -> Dataset:
