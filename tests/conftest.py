@@ -60,3 +60,16 @@ def shell():
     """IPython, to run the cells of an exercise in. Without a module of its own it would take over ``__main__``, and
     processes started later could not find their way back."""
     return InteractiveShell(user_module=ModuleType("lesson"))
+
+
+@pytest.fixture
+def see():
+    """A function that sets controls of a lab, waits for the training, and returns the picture and
+    the line of words."""
+
+    def see(lab, **values):
+        lab.set(**values)
+        lab.worker.wait()
+        return lab.png, lab.text
+
+    return see

@@ -99,14 +99,23 @@ class Lab:
         """Begin to note the times of keys and of pictures."""
         self.root.evaluate(WATCH)
 
-    def latency(self, act: Callable[[], object], seconds: float = 60) -> tuple[float, float]:
-        """Seconds from ``act()`` to the first new picture, and to the last one, at rest again."""
+    def press(self, name: str) -> None:
+        """Press a button, if it can be pressed: at once, for a training may end meanwhile."""
+        self.button(name).evaluate("button => button.click()")
+
+    def latency(
+        self, act: Callable[[], object], seconds: float = 60, stop: bool = False
+    ) -> tuple[float, float]:
+        """Seconds from ``act()`` to the first new picture, and to the last one, at rest again;
+        ``stop`` ends the training after the first."""
         self.root.evaluate(FORGET)
         began = time.perf_counter()
         act()
         first = wait_until(
             lambda: self.root.evaluate(FIRST), seconds, "the lab's picture did not change"
         )
+        if stop:
+            self.press("Stop")
         self.wait_at_rest(seconds)
         return first / 1000, time.perf_counter() - began
 

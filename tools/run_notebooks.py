@@ -210,6 +210,7 @@ def main(arguments: list[str]) -> int:
     )
     chosen = parser.parse_args(arguments)
     paths = find_notebooks(chosen.prefixes)
+    paths += find_notebooks(chosen.prefixes, NOTEBOOKS / "teacher")
     if chosen.times or chosen.altered:
         paths = [path for path in paths if path.parent == NOTEBOOKS]
     if not paths:

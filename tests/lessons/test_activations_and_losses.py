@@ -224,14 +224,8 @@ def curve():
     lab.close()
 
 
-def see(lab, **values):
-    lab.set(**values)
-    lab.worker.wait()
-    return lab.png, lab.text
-
-
 @pytest.mark.parametrize("name", ["activation", "loss", "width", "learning_rate", "outliers"])
-def test_both_ends_of_each_control_look_different_and_say_so(curve, name):
+def test_both_ends_of_each_control_look_different_and_say_so(curve, name, see):
     options = curve.controls[name].options
     (first, said), (last, other) = (
         see(curve, **{name: each}) for each in (options[0], options[-1])
@@ -272,7 +266,7 @@ def test_a_new_learning_rate_is_taken_while_it_learns():
 
 
 @pytest.mark.parametrize("loss", list(labs.LOSSES))
-def test_the_labs_code_runs_and_is_what_the_lab_does(curve, tmp_path, loss):
+def test_the_labs_code_runs_and_is_what_the_lab_does(curve, tmp_path, loss, see):
     see(curve, activation="tanh", width=3, loss=loss)
     script = tmp_path / "copied.py"
     script.write_text(curve.code(curve.values), encoding="utf-8")

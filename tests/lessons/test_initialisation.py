@@ -328,14 +328,8 @@ def depth():
     lab.close()
 
 
-def see(lab, **values):
-    lab.set(**values)
-    lab.worker.wait()
-    return lab.png, lab.text
-
-
 @pytest.mark.parametrize("name", ["weight_of_all_ink", "weight_of_middle_ink", "bias"])
-def test_both_ends_of_the_neurons_sliders_look_different_and_say_so(neuron, name):
+def test_both_ends_of_the_neurons_sliders_look_different_and_say_so(neuron, name, see):
     options = neuron.controls[name].options
     (first, said), (last, other) = (
         see(neuron, **{name: each}) for each in (options[0], options[-1])
@@ -344,7 +338,7 @@ def test_both_ends_of_the_neurons_sliders_look_different_and_say_so(neuron, name
     neuron.press("reset")
 
 
-def test_a_neuron_without_weights_gives_one_answer(neuron):
+def test_a_neuron_without_weights_gives_one_answer(neuron, see):
     _, said = see(neuron, weight_of_all_ink=0.0, weight_of_middle_ink=0.0, bias=1.0)
     assert "sum = 0 x all ink +0 x middle ink +1" in said
     _, said = see(neuron, weight_of_all_ink=-2.0, weight_of_middle_ink=1.0, bias=-0.5)
@@ -365,7 +359,7 @@ def test_the_pointer_takes_the_arrows_tip_and_the_threshold(neuron):
 
 
 @pytest.mark.parametrize("name", ["depth", "activation", "size"])
-def test_both_ends_of_the_depth_labs_controls_look_different_and_say_so(depth, name):
+def test_both_ends_of_the_depth_labs_controls_look_different_and_say_so(depth, name, see):
     options = depth.controls[name].options
     (first, said), (last, other) = (
         see(depth, **{name: each}) for each in (options[0], options[-1])
@@ -374,14 +368,14 @@ def test_both_ends_of_the_depth_labs_controls_look_different_and_say_so(depth, n
     depth.press("reset")
 
 
-def test_every_activation_and_size_can_be_drawn(depth):
+def test_every_activation_and_size_can_be_drawn(depth, see):
     for activation in depth.controls["activation"].options:
         for size in (0.1, 10.0):
             _, said = see(depth, activation=activation, size=size, depth=20)
             assert "nan" not in said
 
 
-def test_the_depth_labs_code_makes_its_network(depth, tmp_path):
+def test_the_depth_labs_code_makes_its_network(depth, tmp_path, see):
     see(depth, depth=3, activation="tanh", size=2.0)
     script = tmp_path / "copied.py"
     script.write_text(depth.code(depth.values), encoding="utf-8")

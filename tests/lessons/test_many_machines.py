@@ -205,15 +205,11 @@ def lab():
 
 
 @pytest.mark.parametrize("name", ["trials", "seconds", "workers"])
-def test_the_lab_draws_other_pictures_at_both_ends(lab, name):
-    pictures, words = [], []
-    for value in (lab.controls[name].options[0], lab.controls[name].options[-1]):
-        lab.set(**{name: value})
-        lab.worker.wait()
-        pictures.append(lab.png)
-        words.append(lab.text)
-    assert pictures[0] != pictures[1] and words[0] != words[1]
-    assert all(engine in words[0] for engine in costs.TYPICAL)
+def test_the_lab_draws_other_pictures_at_both_ends(lab, name, see):
+    options = lab.controls[name].options
+    (first, said), (last, other) = (see(lab, **{name: options[end]}) for end in (0, -1))
+    assert first != last and said != other
+    assert all(engine in said for engine in costs.TYPICAL)
 
 
 # What may be missing

@@ -186,15 +186,11 @@ def lab():
 
 
 @pytest.mark.parametrize("name", ["count", "width", "batch_size"])
-def test_the_lab_draws_other_pictures_at_both_ends(lab, name):
-    pictures, words = [], []
-    for value in (lab.controls[name].options[0], lab.controls[name].options[-1]):
-        lab.set(**{name: value})
-        lab.worker.wait()
-        pictures.append(lab.png)
-        words.append(lab.text)
-    assert pictures[0] != pictures[1] and words[0] != words[1]
-    assert all(re.search(r"in a loop and .* as one stack", each) for each in words)
+def test_the_lab_draws_other_pictures_at_both_ends(lab, name, see):
+    options = lab.controls[name].options
+    (first, said), (last, other) = (see(lab, **{name: options[end]}) for end in (0, -1))
+    assert first != last and said != other
+    assert all(re.search(r"in a loop and .* as one stack", each) for each in (said, other))
 
 
 def test_the_lab_hands_out_code_that_trains(lab, shell):

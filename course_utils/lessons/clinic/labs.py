@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from ...classroom.controls import choice, slider, switch
+from ...classroom.controls import Control, choice, slider, switch
 from ...classroom.lab import Earlier, Lab
 from ...classroom.picture import Picture
 from ...classroom.worker import Values
@@ -74,15 +74,7 @@ def clinic_lab(dataset: Dataset, seed: int = 0, count: int = 12, healthy: bool =
     def table(visit: Visit) -> Sequence[Sequence[str]]:
         return _rows(visit.chart, FACTS)
 
-    return Lab(
-        controls,
-        run,
-        Picture(_frame, SIZE, columns=2, rows=2),
-        _draw,
-        describe_visit,
-        name="the instruments of a patient",
-        table=table,
-    )
+    return _lab(controls, run, table, "the instruments of a patient")
 
 
 def hard_lab(dataset: Dataset, seed: int = 1, count: int = 12) -> Lab:
@@ -110,15 +102,17 @@ def hard_lab(dataset: Dataset, seed: int = 1, count: int = 12) -> Lab:
     def table(visit: Visit) -> Sequence[Sequence[str]]:
         return _rows(visit.chart, [name for name in FACTS if name in (visit.opened or ())])
 
-    return Lab(
-        controls,
-        run,
-        Picture(_frame, SIZE, columns=2, rows=2),
-        _draw,
-        describe_visit,
-        name="the instruments that you have paid for",
-        table=table,
-    )
+    return _lab(controls, run, table, "the instruments that you have paid for")
+
+
+def _lab(
+    controls: Mapping[str, Control],
+    run: Callable[[Values], Iterator[Visit]],
+    table: Callable[[Visit], Sequence[Sequence[str]]],
+    name: str,
+) -> Lab:
+    picture = Picture(_frame, SIZE, columns=2, rows=2)
+    return Lab(controls, run, picture, _draw, describe_visit, name=name, table=table)
 
 
 def _remembering(dataset: Dataset, seed: int) -> Callable[[str, str | None], Chart]:
