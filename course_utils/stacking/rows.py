@@ -35,11 +35,12 @@ class RowStack(Stack):
         vectors, others = [], []
         for network in networks:
             tensors = dict(network.named_parameters()) | dict(network.named_buffers())
-            vectors.append(parameters_to_vector([tensors.pop(name) for name in self.trained]))
+            trained = [tensors.pop(name).to(device) for name in self.trained]
+            vectors.append(parameters_to_vector(trained))
             others.append(tensors)
-        self.rows = torch.stack(vectors).detach().to(device)
+        self.rows = torch.stack(vectors).detach()
         self.others = {
-            name: torch.stack([each[name].detach() for each in others]).to(device)
+            name: torch.stack([each[name].detach().to(device) for each in others])
             for name in others[0]
         }
         self._point()

@@ -89,10 +89,10 @@ def agreement(layers: History, dataset: Dataset, factor: Tensor | float = 1.0) -
     ``layers`` are trained networks without a hidden layer, one for each seed; ``factor`` multiplies
     the size of each pixel's weights.
     """
-    found = []
+    found, factors = [], torch.as_tensor(factor, device=dataset.device).flatten()
     for run in range(len(layers)):
         model = layers.model(run)
-        size = model[-1].weight.detach().norm(dim=0) * torch.as_tensor(factor).flatten()
+        size = model[-1].weight.detach().norm(dim=0) * factors
         with Threads(several=False):  # small work: a second thread would only spin
             rises = importance(model, dataset.val, seed=run)
         found.append(spearmanr(size.cpu().numpy(), rises).statistic)

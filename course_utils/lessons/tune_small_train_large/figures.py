@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ...engine.history import History
 from ...evidence import mean_interval
@@ -63,6 +64,6 @@ def plot_halfway(histories: Mapping[str, History], ax: Axes | None = None) -> Ax
         epochs = np.arange(1, len(mean) + 1)
         ax.plot(epochs, 100 * mean, marker="o", label=name, **style(number))
     ax.set(xlabel="epoch", ylabel="validation accuracy in %")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend_outside(ax)
     return ax
