@@ -192,7 +192,7 @@ def robustness(ledger: Ledger) -> pd.DataFrame:
 def fallen(ledger: Ledger) -> list[str]:
     """The cards whose verdict fell when their experiment was widened or doubled, in words."""
     return [
-        f"{card.claim.id} in {card.notebook[:2]}, {name}: {text.replace('*', '')}"
+        f"{card.claim.id} in {card.notebook[:2]}, {name}: " + text.replace("*", '"')
         for card in ledger.cards
         for name, text in card.claim.robustness.items()
         if text != "holds"
