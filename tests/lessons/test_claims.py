@@ -155,7 +155,7 @@ def test_what_fell_when_it_was_repeated_is_named():
     one, two = card("AA1", YES), card("AA2", NO)
     one.claim.robustness.update(widened="holds", doubled="falls to *refuted*")
     ledger = small(one, two)
-    assert fallen(ledger) == ["AA1 in 01, doubled: falls to refuted"]
+    assert fallen(ledger) == ['AA1 in 01, doubled: falls to "refuted"']
     assert robustness(ledger).to_dict("index") == {
         "widened": {"cards": 1, "held": 1},
         "doubled": {"cards": 1, "held": 0},
