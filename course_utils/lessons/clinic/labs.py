@@ -141,7 +141,16 @@ def _frame(axes: list[Axes]) -> None:
         (axes[2], ("first layer", "last layer")),
     ):
         proxies = [Line2D([], [], label=name, **style(n)) for n, name in enumerate(names)]
-        ax.legend(handles=proxies, loc="lower right", frameon=False, handlelength=1.6)
+        ax.legend(
+            handles=proxies,
+            loc="lower right",
+            frameon=False,
+            fontsize=8,
+            handlelength=1.4,
+            handletextpad=0.5,
+            labelspacing=0.2,
+            borderaxespad=0.1,
+        )
 
 
 def _draw(axes: list[Axes], visit: Visit, earlier: Sequence[Earlier]) -> None:

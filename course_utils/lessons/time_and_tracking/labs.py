@@ -84,7 +84,7 @@ def _draw(axes: list[Axes], timing: Timing, earlier: Sequence[Earlier]) -> None:
         middle, colour = float(np.median(values)), COLOURS[place]
         left.bar(place, middle - LEAST, 0.6, bottom=LEAST, color=colour, hatch=hatch, alpha=0.8)
         left.plot(np.full(len(values), place), values, "_", color=GREY, markersize=16)
-        left.text(place, min(1.1 * middle, 0.6 * MOST), f"{middle:.3g}", ha="center", va="bottom")
+        left.text(place + 0.33, min(middle, 0.6 * MOST), f"{middle:.3g}", ha="left", va="center")
     for old in earlier:
         right.plot(old.result.count, min(old.result.gain, HIGHEST_GAIN), "s", color=EARLIER)
     right.plot(timing.count, min(timing.gain, HIGHEST_GAIN), "o", color=COLOURS[1], markersize=9)
