@@ -31,8 +31,10 @@ def races():
 
 @pytest.fixture(autouse=True)
 def quiet():
+    before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     yield
+    optuna.logging.set_verbosity(before)
     plt.close("all")
 
 
