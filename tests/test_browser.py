@@ -3,7 +3,12 @@
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
-from browser import jupyterlab, wait_until  # noqa: F401  (jupyterlab is a fixture)
+from browser import (
+    axe_script,
+    axe_violations,
+    jupyterlab,  # noqa: F401  (a fixture)
+    wait_until,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -61,7 +66,7 @@ def test_an_error_in_a_cell_is_found(jupyterlab):  # noqa: F811
 
 
 def test_a_guess_in_the_page_stands_beside_the_result(jupyterlab):  # noqa: F811
-    """A slider and a choice, by keyboard; Run All was not held up by either."""
+    """A number and a choice, by keyboard; Run All was not held up by either."""
     cells = [
         new_code_cell(
             "from course_utils import predict\nmany = predict('How many?', between=(0, 10))\nmany"
@@ -73,8 +78,11 @@ def test_a_guess_in_the_page_stands_beside_the_result(jupyterlab):  # noqa: F811
     notebook = jupyterlab.open_notebook("guesses.ipynb")
     notebook.run_all()
     assert notebook.kernel_eval("which.guess, many.guess") == "(None, None)"
+    if script := axe_script():
+        assert axe_violations(notebook.page, script, ".course-prediction") == []
     many, which = notebook.page.locator(".course-prediction").all()
-    many.locator(".noUi-handle").press("End")
+    many.locator("input").fill("10")
+    many.locator("input").press("Tab")
     which.get_by_role("button", name="that").press("Enter")
     wait_until(
         lambda: notebook.kernel_eval("which.guess, many.guess") == "('that', 10)",

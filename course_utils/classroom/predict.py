@@ -122,22 +122,23 @@ class ChoicePrediction(Prediction):
 
 
 class NumberPrediction(Prediction):
-    """A question answered with a slider. Until it is moved, there is no guess."""
+    """A question answered with a number, in a field that has a name for those who cannot see it.
+    Until it is changed, there is no guess."""
 
     def __init__(self, id: str, question: str, low: float, high: float, step: float, unit: str):
         whole = all(float(each).is_integer() for each in (low, high, step))
         middle = low + step * round((high - low) / 2 / step)
-        kind = widgets.IntSlider if whole else widgets.FloatSlider
+        kind = widgets.BoundedIntText if whole else widgets.BoundedFloatText
         numbers = {"min": low, "max": high, "step": step, "value": middle}
-        slider = kind(
+        field = kind(
             **{name: int(each) if whole else float(each) for name, each in numbers.items()},
             description=f"your guess{f' ({unit})' if unit else ''}",
             style={"description_width": "initial"},
-            layout=widgets.Layout(width="36em"),
+            layout=widgets.Layout(width="20em"),
         )
         self.unit, self._moved = unit, False
-        slider.observe(self._note_move, names="value")
-        super().__init__(id, question, slider)
+        field.observe(self._note_move, names="value")
+        super().__init__(id, question, field)
 
     def _note_move(self, change: dict[str, Any]) -> None:
         self._moved = True
@@ -209,10 +210,10 @@ def predict(
 ) -> Prediction:
     """Ask for a guess: ``guess = predict(...)``; after the experiment, ``guess.compare(measured)``.
 
-    ``options`` are answers to choose from; ``between=(low, high)`` asks for a number instead, on a
-    slider in steps of ``step``. ``id`` names the question in the learner's record, "NN.word".
+    ``options`` are answers to choose from; ``between=(low, high)`` asks for a number instead, in
+    steps of ``step``. ``id`` names the question in the learner's record, "NN.word".
     Raises ValueError unless exactly one of the two is given, options are two or more, and the
-    slider has at least two steps.
+    number has at least two steps.
     """
     id = id or re.sub(r"\W+", "-", question.lower()).strip("-")[:40]
     if (options is None) == (between is None):

@@ -50,7 +50,7 @@ def test_a_result_that_is_no_answer_is_refused():
             predict("How many?", between=(0, 10)).compare(measured)
 
 
-def test_a_number_is_guessed_with_a_slider_and_unmoved_it_is_no_guess():
+def test_a_number_is_guessed_in_a_field_and_unchanged_it_is_no_guess():
     guess = predict("How many?", between=(0, 40), unit="claims")
     assert guess.guess is None and repr(guess.compare(20)) == "How many? Measured: 20 claims."
     guess.control.value = 25
