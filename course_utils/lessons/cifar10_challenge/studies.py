@@ -18,7 +18,6 @@ from .recipes import (
     FAST,
     STRONG,
     Recipe,
-    ladder,
     short_cycle,
     the_hint,
     the_hint_for_adam,
@@ -27,7 +26,6 @@ from .recipes import (
 # The bank: one seed tried every rate, and three others judge what it chose.
 BANK_RATES, BANK_CHOOSERS, BANK_JUDGES = (0.2, 0.4, 0.8, 1.6, 3.2), (4,), (0, 1, 5)
 BANK_CHOICE = {"none": 1.6, "crop": 1.6, "crop_flip": 0.8}
-CONSTANT_RATES, CYCLIC_RATES = (0.1, 0.2, 0.4, 0.8), (0.2, 0.4, 0.8, 1.6)  # of FAST, tuned
 WARD = 10_000  # training images of the patients: enough to be ill, few enough to be quick
 FEW = 5000  # of the bank: few enough to train it many times
 
@@ -176,34 +174,6 @@ def all_photographs() -> dict[str, Study]:
     }
 
 
-def rungs() -> dict[str, Study]:
-    """The ladder from the baseline to FAST on all photographs. FAST is its two last rungs: asked
-    for one view of each image, and for six."""
-    recipes = ladder()
-    del recipes["six views at the end"]
-    return {f"rung, {lever}": Study(recipe, range(10, 13)) for lever, recipe in recipes.items()}
-
-
-def tuning() -> dict[str, Study]:
-    """Constant and cyclic, every rate: one seed tries them, and others judge what it chose."""
-    schedules = {"constant": CONSTANT_RATES, "cyclic": CYCLIC_RATES}
-    return {
-        f"tuning, {schedule} {rate:g}": Study(
-            FAST.replace(schedule=schedule, warmup=0.0, learning_rate=rate), range(30, 31)
-        )
-        for schedule, rates in schedules.items()
-        for rate in rates
-    }
-
-
 def everything() -> dict[str, Study]:
     """All that is stored."""
-    return {
-        **patients(),
-        **bank(),
-        **situations(),
-        **hint(),
-        **all_photographs(),
-        **rungs(),
-        **tuning(),
-    }
+    return {**patients(), **bank(), **situations(), **hint(), **all_photographs()}
