@@ -60,7 +60,7 @@ def _plot_ridge(snapshots: Mapping[int, Tensor], ax: Axes, limits: tuple[float, 
         look = {"color": style(0)["color"], "zorder": row}
         ax.fill_between(centres, -row, 12 * share - row, alpha=0.35, linewidth=0, **look)
         ax.plot(centres, 12 * share - row, linewidth=1, **look)
-    ax.set(xlabel="log10 of |gradient|", xlim=limits)
+    ax.set(xlabel="first layer: log10 of |gradient|", xlim=limits)
     ax.set(yticks=[-row for row in range(len(steps))], yticklabels=steps)
     ax.grid(axis="y", visible=False)
 
