@@ -59,8 +59,8 @@ def check_standardise(standardise: Callable[[Tensor], Tensor]) -> Iterator[tuple
     yield result.isfinite().all(), "The blank image became NaN: zero divided by zero."
     leaf = blank.clone().requires_grad_()
     (standardise(leaf) ** 2).sum().backward()
-    told = "The values are finite, and the gradient is not: for a blank image the slope of the root "
-    told += "or of the division is infinite, and what mends the value afterwards comes too late."
+    told = "The values are finite, and the gradient is not: a blank image makes the slope of the "
+    told += "root or of the division infinite, and what mends the value afterwards comes too late."
     yield leaf.grad is not None and leaf.grad.isfinite().all(), told
 
 
