@@ -30,6 +30,8 @@ def check_eight_seeds(history: Any) -> Iterator[tuple[Any, str]]:
     yield set(history.varied()) <= {"seed"}, "The runs should differ in their seed alone."
     widths = {config.width for config in history.configs}
     yield widths == {8}, f"The networks should have width 8; these have {widths}."
+    plain = {(one.optimizer, one.momentum or 0, one.learning_rate) for one in history.configs}
+    yield plain == {("sgd", 0, 0.1)}, "They should train with plain SGD, at a learning rate of 0.1."
 
 
 @exercise(
@@ -53,8 +55,8 @@ def check_real_difference(answer: Any, measured: Any) -> Iterator[tuple[Any, str
     hints=[
         "Start from the cell above that calls compare, and change one thing between the two arms.",
         "The table's last column says which choice lies at an edge. Add a value beyond it.",
-        "A verdict is *supported* when the whole interval lies above zero, *refuted* when it lies "
-        "below, and *not settled* when zero is inside.",
+        'The verdict is "supported" when the whole interval of the gain lies above zero, "refuted" '
+        'when it lies below, and "not settled" when zero is inside.',
     ],
     praise="That is a fair experiment, and your verdict follows from it.",
 )

@@ -41,10 +41,15 @@ def check_machine() -> pd.DataFrame:
 
 def describe_machine() -> str:
     """In one line: system, threads, accelerator."""
-    threads = f"{os.cpu_count()} processor cores, {granted_threads()} threads for the course"
+    cores, granted = os.cpu_count(), granted_threads()
+    threads = f"{_counted(cores, 'processor core')}, {_counted(granted, 'thread')} for the course"
     return (
         f"{platform.system()}, Python {platform.python_version()}, {threads}; {_accelerator()[1]}"
     )
+
+
+def _counted(number: int | None, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 Row = tuple[str, str, bool, str]
