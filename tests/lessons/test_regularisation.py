@@ -114,6 +114,16 @@ def test_each_shuffled_image_keeps_its_pixels_and_has_an_order_of_its_own():
     assert torch.equal(changed.train.labels, DATA.train.labels) and changed.tuning is None
 
 
+def test_five_patients_have_one_thing_wrong_each():
+    noisy = replace(DATA, train=experiments.wrong_labels(DATA.train, 0.3))
+    ill = experiments.five_patients(TINY, DATA, noisy)
+    assert list(ill) == list("ABCDE")
+    changed = {letter: config != TINY for letter, (config, _) in ill.items()}
+    assert changed == {"A": True, "B": True, "C": True, "D": False, "E": False}
+    assert ill["A"][1] is ill["C"][1] is DATA and ill["B"][1] is noisy
+    assert torch.equal(ill["E"][1].val.images, DATA.val.images / 255)
+
+
 def test_what_is_restored_is_a_share_of_what_was_missing(monkeypatch):
     def learnt(config, dataset):
         return np.full(8, 0.2 + 0.1 * config.width * (1 if config.epochs == 1 else 2))

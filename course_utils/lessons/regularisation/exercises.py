@@ -102,8 +102,8 @@ def check_mixup(mixup_loss: Any) -> Iterator[tuple[Any, str]]:
     hints=[
         "Start from the cell of section 2 that calls compare, and change what you ask about.",
         "The table's last column says which choice lies at an edge. Add a value beyond it.",
-        "A verdict is *supported* when the whole interval lies above zero, *refuted* when it lies "
-        "below, and *not settled* when zero is inside.",
+        'The verdict is "supported" when the whole interval of the gain lies above zero, "refuted" '
+        'when it lies below, and "not settled" when zero is inside.',
     ],
     praise="That is a fair experiment about a lever, and your verdict follows from it.",
 )

@@ -142,6 +142,20 @@ def each_shuffled(images: Tensor, seed: int = 0) -> Tensor:
     return images.flatten(1).gather(1, order.to(images.device)).view_as(images)
 
 
+def five_patients(
+    healthy: Config, few: Dataset, noisy: Dataset
+) -> dict[str, tuple[Config, Dataset]]:
+    """Five networks with one thing wrong in each. They stand here and not in the notebook, because
+    its readers see the curves first."""
+    return {
+        "A": (healthy.replace(learning_rate=1e-4), few),
+        "B": (healthy.replace(learning_rate=0.02), noisy),
+        "C": (healthy.replace(width=2), few),
+        "D": (healthy, with_images(few, each_shuffled)),
+        "E": (healthy, with_images(few, lambda images: images / 255)),
+    }
+
+
 def training_accuracy(config: Config, dataset: Dataset) -> np.ndarray:
     """[seed]: final training accuracy, of eight seeds; a run that diverged counts as chance.
 

@@ -34,8 +34,10 @@ def plot_sizes(by_size: Mapping[int, History], loss_of: int) -> Figure:
     left.set_xticks(sizes, [str(size) for size in sizes])
     left.minorticks_off()
     left.set_title("the gap (grey)")
+    left.set_ylim(min(ends[1]) - 3, None)
     left.legend(loc="lower right")
     plot_gap(by_size[loss_of], "loss", right).set_ylim(0, None)
+    right.xaxis.get_major_locator().set_params(integer=True)
     right.set_title(f"{loss_of} digits: the loss")
     right.get_legend().remove()
     return figure
@@ -97,6 +99,9 @@ def plot_masks(masks: Masks) -> Figure:
     right.plot(count, averaged.mean(0), label="mean opinion of the masks", **style(1))
     right.axhline(whole.mean(), label="eval()", **style(0))
     right.set(xscale="log", xlabel="masks averaged", title="mean of eight networks")
+    shown = [each for each in (1, 2, 5, 10, 20, 50) if each <= len(count)]
+    right.set_xticks(shown, [str(each) for each in shown])
+    right.minorticks_off()
     for ax in (left, right):
         ax.legend(loc="lower right")
     left.set_ylim(alone[0].min() - 4, None)
@@ -112,7 +117,7 @@ def plot_distances(decays: Sequence[float], apart: Mapping[str, Sequence[float]]
     ax.set_xticks(decays, [f"{decay:g}" for decay in decays])
     ax.minorticks_off()
     ax.set_ylabel("relative distance of the weights")
-    ax.set_title("from 0.01 times the squared weights, in the loss")
+    ax.set_title("distance from training with 0.01 Σw² in the loss")
     ax.legend(loc="center right")
     return ax
 
