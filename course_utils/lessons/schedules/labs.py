@@ -158,6 +158,7 @@ def _frame(axes: list[Axes], planned: Mapping[str, np.ndarray]) -> None:
     accuracy.set_title("accuracy on the way")
     gains.set(xlim=(WORST, BEST), ylim=(len(planned) - 0.5, -0.5), xlabel="points you gain over")
     gains.set_yticks(range(len(planned)), list(planned))
+    gains.tick_params(axis="y", labelsize=9, pad=2)  # the names must not reach the panel beside them
     gains.axvline(0, color=GREY, linewidth=1)
     gains.set_title("race, eight fresh seeds")
 
@@ -169,7 +170,7 @@ def _draw(axes: list[Axes], drive: Drive, earlier: Sequence[Earlier] = ()) -> No
         accuracy.plot(old.result.places, old.result.accuracy, color=EARLIER, alpha=0.7)
     colour = style(0)["color"]
     steering.plot(drive.rates, color=colour, linewidth=2.4)
-    steering.plot(len(drive.rates) - 1, drive.rates[-1], "o", color=colour, markersize=6)
+    steering.plot(len(drive.rates) - 1, drive.rates[-1], "o", color=colour, clip_on=False)
     accuracy.plot(drive.places, drive.accuracy, color=colour, linewidth=2.4)
     for number, gain in enumerate(drive.gains.values()):
         low, value, high = np.clip(
