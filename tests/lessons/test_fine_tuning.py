@@ -134,7 +134,7 @@ def test_a_first_step_says_what_came_of_it(capsys):
 
 def test_the_audit_tells_each_mistake_from_the_others(cells):
     cells |= {"body": experiments.trained_body(DIGITS, updates=5)}
-    cells["seen"] = tasks.tilted(DIGITS, 64, 64)
+    cells["twenty"] = tasks.tilted(DIGITS, 64, 64)
     cells["functional"] = nn.functional
 
     def moved(*arguments, **named):
