@@ -340,7 +340,7 @@ def test_both_ends_of_the_neurons_sliders_look_different_and_say_so(neuron, name
 
 def test_a_neuron_without_weights_gives_one_answer(neuron, see):
     _, said = see(neuron, weight_of_all_ink=0.0, weight_of_middle_ink=0.0, bias=1.0)
-    assert "sum = 0 x all ink +0 x middle ink +1" in said
+    assert "sum = 0 × all ink +0 × middle ink +1" in said
     _, said = see(neuron, weight_of_all_ink=-2.0, weight_of_middle_ink=1.0, bias=-0.5)
     assert int(said.split("right for ")[1].split(" %")[0]) > 85
     assert neuron.code(neuron.values) == "weights, bias = [-2.0, 1.0], -0.5"

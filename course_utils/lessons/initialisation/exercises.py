@@ -49,11 +49,11 @@ def check_first_loss(calm: Any, split: Split) -> Iterator[tuple[Any, str]]:
 @exercise(
     "01.2",
     hints=[
-        "What is the mean *squared* slope? Half of the sums have slope 1, half the given one.",
+        "What is the mean squared slope? Half of the sums have slope 1, half have the given one.",
         "The mean squared slope is (1 + slope**2) / 2. Put it into the rule.",
         "return np.sqrt(2 / ((1 + slope**2) * fan_in))",
     ],
-    praise="Slope 0 gives He, slope 1 gives 1 / fan_in, and yours gives all between.",
+    praise="Slope 0 gives He, slope 1 gives 1/√fan_in, and yours gives all between.",
 )
 def check_leaky_std(leaky_std: Any) -> Iterator[tuple[Any, str]]:
     """The standard deviation of weights that keeps signals level under any Leaky ReLU."""
@@ -61,7 +61,8 @@ def check_leaky_std(leaky_std: Any) -> Iterator[tuple[Any, str]]:
     yield size > 0, "leaky_std(fan_in, slope) should return a positive number."
     ends = "changes its size with depth"
     yield abs(_drift(leaky_std, 0.0)) < 0.3, f"For slope 0, which is ReLU, the signal {ends}."
-    yield abs(_drift(leaky_std, 1.0)) < 0.3, f"For slope 1, no activation at all, it {ends}."
+    told = f"For slope 1, which is no activation at all, the signal {ends}."
+    yield abs(_drift(leaky_std, 1.0)) < 0.3, told
     told = f"The ends are right, but for a slope of 0.5 the signal {ends}."
     yield abs(_drift(leaky_std, 0.5)) < 0.3, told
     for fan_in in (10, 300):
@@ -128,8 +129,8 @@ def _fresh(
         "Take two arms that differ in their start and in nothing else.",
         "The last column of the table says which choice lies at an edge of the grid. Add a rate "
         "beyond it: a start with larger weights needs smaller ones.",
-        "*Supported*: the whole interval of the gain lies above zero. *Refuted*: it lies below. "
-        "*Not settled*: zero is inside.",
+        '"supported": the whole interval of the gain lies above zero. "refuted": it lies below. '
+        '"not settled": zero is inside.',
     ],
     praise="That is a fair experiment, and your verdict follows from it.",
 )

@@ -108,6 +108,17 @@ def distinct_neurons(model: nn.Sequential) -> int:
     return 1 + sum(bool(apart[place, :place].all()) for place in range(1, len(rows)))
 
 
+def where_random(counts: Mapping[str, Sequence[int]]) -> str:
+    """In which layer the weights must be random, so that neurons become different. ``counts`` is
+    {start: distinct neurons of each run}, with the starts "first random" and "last random"."""
+    first, last = (min(counts[name]) > 1 for name in ("first random", "last random"))
+    if first and last:
+        return "in either of them"
+    if first:
+        return "in the first layer"
+    return "in the last layer" if last else "in both"
+
+
 # Fresh networks -----------------------------------------------------------------------------------
 
 

@@ -76,7 +76,8 @@ def plot_starts(basins: Mapping[float, History], curvatures: Mapping[float, np.n
     best = {gain: best_rates(history) for gain, history in basins.items()}
     plot_band(gains, _log_band(best), "best learning rate", 0, right)
     plot_band(gains, _log_band(curvatures), "curvature before training", 1, right)
-    right.set(xscale="log", yscale="log", xlabel="He's weights times")
+    right.set(xscale="log", yscale="log", xlabel="factor on He's weights")
+    right.set_ylabel("learning rate; curvature")
     right.set_xticks(gains, [f"{gain:g}" for gain in gains])
     right.xaxis.set_minor_formatter(NullFormatter())
     right.legend(loc="upper left", fontsize=9)

@@ -134,7 +134,7 @@ def depth_frame(axes: list[Axes], depth: int, activation: str) -> None:
     ridges.set_yticks(ticks)
     lines.set(xlabel="hidden layer", ylabel="size", yscale="log", ylim=DECADES)
     lines.set(xlim=(0.8, depth + 0.2), xticks=ticks)
-    looks = {"differences of images": style(0), "gradient": style(1)}
+    looks = {"image differences": style(0), "gradient": style(1)}
     proxies = [Line2D([], [], label=name, **look) for name, look in looks.items()]
     place = {"loc": "lower left", "bbox_to_anchor": (0, 0.97), "ncols": 2, "frameon": False}
     lines.legend(handles=proxies, columnspacing=1.2, **place)

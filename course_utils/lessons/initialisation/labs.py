@@ -45,8 +45,8 @@ def neuron_lab(features: Tensor, labels: Tensor) -> Lab:
     """
     points, truth = features.cpu().numpy(), labels.cpu().numpy() > 0.5
     controls = {
-        "weight_of_all_ink": slider("weight of all ink", TURNS, 1.0),
-        "weight_of_middle_ink": slider("weight of middle ink", TURNS, 1.0),
+        "weight_of_all_ink": slider("weight: all ink", TURNS, 1.0),
+        "weight_of_middle_ink": slider("weight: middle ink", TURNS, 1.0),
         "bias": slider("bias", SHIFTS, 0.0),
     }
 
@@ -89,7 +89,7 @@ def _nearest(options: Sequence[float], value: float) -> float:
 def _describe_neuron(neuron: Neuron) -> str:
     first, second = neuron.weights
     return (
-        f"sum = {first:g} x all ink {second:+g} x middle ink {neuron.bias:+g}; right for "
+        f"sum = {first:g} × all ink {second:+g} × middle ink {neuron.bias:+g}; right for "
         f"{100 * neuron.right:.0f} % of the images"
     )
 
@@ -110,7 +110,7 @@ def depth_lab(dataset: Dataset, images: int = 200) -> Lab:
     controls = {
         "depth": slider("hidden layers", [2, 3, 5, 10, 15, 20], 10),
         "activation": choice("activation", [n for n in ACTIVATIONS if n != "identity"], "relu"),
-        "size": slider("size of the weights, σ times √n", SIZES, 1.0),
+        "size": slider("size, σ times √n", SIZES, 1.0),
     }
     batch, shown = dataset.val.first(images), {"depth": 10, "activation": "relu"}
     picture = Picture(
