@@ -105,7 +105,7 @@ _ALL = [
     Fault(
         "learning rate too low",
         {"learning_rate": 1e-4},
-        "gradients are of ordinary size, yet updates are minute (log10 below -4.5)",
+        "gradients are of ordinary size, yet updates are tiny (log10 below -4.5)",
         "raise the learning rate until the updates are like those of a healthy network",
         _rate_too_low,
     ),

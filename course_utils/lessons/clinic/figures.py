@@ -120,7 +120,7 @@ def fact_groups(chart: Chart) -> dict[str, dict[str, str]]:
         "losses": {
             "first loss (log 10 is 2.30)": f"{facts['first loss']:.2f}",
             "smallest loss": f"{np.nanmin(chart.loss):.2f}",
-            "loss no number": f"from step {ended[0]}" if len(ended) else "never",
+            "loss not a number": f"from step {ended[0]}" if len(ended) else "never",
         },
         "data": {
             "training pixels: mean, std": f"{facts['input mean']:.2g}, {facts['input std']:.2g}",

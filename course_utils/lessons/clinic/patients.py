@@ -15,7 +15,7 @@ from torch.nn import functional
 from ...diagnostics import Instruments
 from ...engine.data import Dataset, Split
 from ...engine.networks import initialise, make_mlp
-from ...threads import one_thread
+from ...threads import Threads
 from .charts import Chart, data_facts, measure
 
 GAIN = 1.5  # by which the recurrent matrix is larger than He's, so that its gradient can explode
@@ -107,7 +107,7 @@ def prepare(case: Case, dataset: Dataset, seed: int) -> tuple[Split, Split, Spli
 
 def attend(case: Case, dataset: Dataset, seed: int = 0) -> Iterator[Chart]:
     """Train a patient with instruments attached; yields its growing chart after every epoch."""
-    with torch.random.fork_rng(devices=[]), one_thread():
+    with torch.random.fork_rng(devices=[]), Threads(several=False):
         torch.manual_seed(seed)
         parts = prepare(case, dataset, seed)
         model = build(case, parts[0].images)
@@ -119,7 +119,8 @@ def attend(case: Case, dataset: Dataset, seed: int = 0) -> Iterator[Chart]:
     chart = Chart(watched, -(-len(parts[0]) // case.batch_size))
     chart.facts |= data_facts(*parts[:2], case.batch_size)
     for _ in range(case.epochs):
-        with torch.random.fork_rng(devices=[]), one_thread():  # patients share no random numbers
+        # Patients share no random numbers; loops this small are quickest in one thread.
+        with torch.random.fork_rng(devices=[]), Threads(several=False):
             torch.set_rng_state(noise)
             _one_epoch(chart, model, optimizer, schedule, case, parts[0], order)
             model.train(not case.evaluates)
