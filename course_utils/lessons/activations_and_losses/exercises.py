@@ -20,7 +20,7 @@ from ...classroom.design import fair_design
         "The slope of z is 1, and that of s(z) is s(z)(1 - s(z)).",
         "s = torch.sigmoid(z); return s + z * s * (1 - s)",
     ],
-    praise="It climbs above 1 where z s(1 - s) is larger than what s lacks.",
+    praise="It is above 1 where z s (1 - s) is larger than 1 - s.",
 )
 def check_silu_slope(slope: Any) -> Iterator[tuple[Any, str]]:
     """The derivative of z times sigmoid(z), for every z."""
@@ -78,8 +78,8 @@ def check_stable_bce(bce: Callable[[Tensor, Tensor], Tensor]) -> Iterator[tuple[
         "each activation its own start: init='he' or init='xavier'.",
         "The last column of the table says which choice lies at an edge of the grid. Add a rate "
         "beyond it.",
-        "*Supported*: the whole interval of the gain lies above zero. *Refuted*: it lies below. "
-        "*Not settled*: zero is inside.",
+        '"supported": the whole interval of the gain lies above zero. "refuted": it lies below. '
+        '"not settled": zero is inside.',
     ],
     praise="That is a fair experiment, and your verdict follows from it.",
 )

@@ -30,7 +30,7 @@ def plot_activations(activations: Sequence[Function]) -> Figure:
         slopes = torch.autograd.grad(outputs.sum(), sums)[0]
         panel.plot(sums.detach(), outputs.detach(), label="output", **style(0))
         panel.plot(sums.detach(), slopes, label="slope", **style(1))
-        panel.set(title=f"{name}: slope {slopes.min():.2g} to {slopes.max():.3g}")
+        panel.set(title=f"{name}: slope up to {slopes.max():.3g}")
         panel.set(xlim=(-5, 5), ylim=(-1.2, 2.2))
     for panel in axes[1]:
         panel.set_xlabel("sum z")
