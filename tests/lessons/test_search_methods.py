@@ -11,6 +11,7 @@ from scipy.stats import norm
 
 from course_utils import Config, Estimate, difference, fit, load_mnist
 from course_utils.bank import Bank, load_bank
+from course_utils.claims import TIED
 from course_utils.lessons.search_methods import exercises, experiments, figures, labs
 from course_utils.races import METHODS, load_races, race
 
@@ -205,6 +206,25 @@ def test_who_is_ahead_must_be_shown():
     both = even | {"GP": lead(0.1, 1), "Hyperband": lead(1, 2)}
     assert experiments.who_is_ahead(both) == "stopping early"
     assert set(sum(experiments.FAMILIES.values(), ())) < set(figures.SHOWN)
+    assert experiments.who_is_ahead(both, apart=lead(-1, 1)) == TIED
+    assert experiments.who_is_ahead(both, apart=lead(1, 2)) == "stopping early"
+    assert experiments.who_is_ahead(even, apart=lead(-1, 1)) == "nobody is ahead"
+
+
+def test_the_rival_of_the_first_is_of_another_family(races):
+    leads = {name: races.lead(name) for name in figures.SHOWN[1:]}
+    first, rival, apart = experiments.first_and_rival(races, leads)
+    assert leads[first].value == max(lead.value for lead in leads.values())
+    assert not any({first, rival} <= set(names) for names in experiments.FAMILIES.values())
+    assert apart.value == races.lead(first, over=rival).value
+
+
+def test_power_grows_with_gain_seeds_and_images():
+    pairs = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], size=(8, 500), p=[0.05, 0.9, 0.05])
+    sizes = [(0.0, 1000), (0.005, 1000), (0.01, 1000), (0.01, 100_000)]
+    table = experiments.power_table(pairs, sizes, seeds=(4, 32))
+    assert table.iloc[0].max() < 0.05
+    assert (table.diff().iloc[1:, 1] > 0).all() and (table["32 seeds"] >= table["4 seeds"]).all()
 
 
 def test_the_stored_races_hold_all_methods_equally_often_with_equal_budgets(races):

@@ -102,8 +102,10 @@ def check_isolation(
     hints=[
         "Look at plot_study: does the best trial lie well inside its box? If not, widen the box.",
         "Confirm with seeds that no trial had: trials have the seeds 0, 1, 2, ...",
-        "Print difference(found, usual). *adopt* if its interval lies above zero, *keep* if below, "
-        "*not settled* if zero is inside.",
+        "The validation images judge the winner, so let my_objective score by others: "
+        "fit(config, dataclasses.replace(small, val=small.tuning, tuning=None), progress=False).",
+        "Import difference from course_utils, and print difference(best_found, usual). *adopt* if "
+        "its interval lies above zero, *keep* if below, *not settled* if zero is inside.",
     ],
     praise="That is a search one can believe: wide enough, confirmed with new seeds, and decided.",
 )
@@ -120,7 +122,7 @@ def check_my_search(study: Any, found: Any, usual: Any, decision: Any) -> Iterat
         f"The best trial lies at an edge of its box: {edge}. Widen the box, search again.",
     )
     both = isinstance(found, History) and isinstance(usual, History)
-    yield both, "`found` and `usual` should be what fit(...) returns."
+    yield both, "`best_found` and `usual` should be what fit(...) returns."
     differs = [
         name
         for name, value in best.params.items()
@@ -128,7 +130,7 @@ def check_my_search(study: Any, found: Any, usual: Any, decision: Any) -> Iterat
     ]
     yield (
         not differs,
-        f"`found` should have the best trial's settings: look at {', '.join(differs)}.",
+        f"`best_found` should have the best trial's settings: look at {', '.join(differs)}.",
     )
     yield from _confirmed(study, found, usual)
     gain = difference(found, usual)

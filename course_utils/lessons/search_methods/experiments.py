@@ -10,14 +10,17 @@ import numpy as np
 import pandas as pd
 import torch
 from optuna.samplers import TPESampler
+from scipy.stats import t
 from torch import nn
 
 from ...bank import Bank
+from ...claims import TIED
 from ...engine.config import Config
 from ...engine.data import Dataset
 from ...engine.networks import make_mlp
 from ...engine.training import fit
 from ...evidence import Estimate
+from ...races import Races
 from ...replay import replay, splits
 
 SEEDS = range(1000, 1008)  # no search has these
@@ -81,14 +84,29 @@ FAMILIES = {
 }
 
 
-def who_is_ahead(leads: Mapping[str, Estimate]) -> str:
-    """Which family holds the method whose lead over random search is the largest that is shown."""
+def who_is_ahead(leads: Mapping[str, Estimate], apart: Estimate | None = None) -> str:
+    """Which family holds the method whose lead over random search is the largest that is shown.
+
+    ``apart`` is what the first method saves over the best of another family: if it may be nothing,
+    the two cannot be told apart.
+    """
     shown = {
         family: max((leads[name].value for name in names if leads[name].low > 0), default=-1.0)
         for family, names in FAMILIES.items()
     }
     best = max(shown, key=lambda family: shown[family])
-    return best if shown[best] > 0 else "nobody is ahead"
+    if shown[best] <= 0:
+        return "nobody is ahead"
+    return TIED if apart is not None and apart.low <= 0 else best
+
+
+def first_and_rival(races: Races, leads: Mapping[str, Estimate]) -> tuple[str, str, Estimate]:
+    """(the method with the largest lead over random search, the best one of another family, what
+    the first saves over the second)."""
+    order = sorted(leads, key=lambda name: leads[name].value, reverse=True)
+    family = FAMILIES.get(who_is_ahead(leads), ())
+    rival = next(name for name in order if name not in family)
+    return order[0], rival, races.lead(order[0], over=rival)
 
 
 # On the bank --------------------------------------------------------------------------------------
@@ -117,6 +135,32 @@ def searches_of_two_knobs(bank: Bank, races: int, trials: int = 50) -> np.ndarra
         reached = part.truth().reshape(bank.shape)[:, :, dropout, decay]
         regrets.append(reached.max() - part.truth()[run.leader[-1]])
     return np.array(regrets)
+
+
+# How often a gain is seen -------------------------------------------------------------------------
+
+
+def power_table(
+    pairs: np.ndarray, sizes: Sequence[tuple[float, int]], seeds: Sequence[int]
+) -> pd.DataFrame:
+    """How often experiments show a gain that is there: a row for each (gain, number of images), a
+    column for each number of seeds.
+
+    ``pairs`` [seed, image] is 1, 0 or -1, what two arms that were really trained differ by: it says
+    how far a gain strays with the seed, and with the image.
+    """
+    seed_luck, image_luck = (pairs.mean(axis=axis).std(ddof=1) for axis in (1, 0))
+    rng, draws = np.random.default_rng(0), 20_000
+    table = np.empty((len(sizes), len(seeds)))
+    for (row, column), _ in np.ndenumerate(table):
+        (gain, images), count = sizes[row], seeds[column]
+        luck_of_images = image_luck / images**0.5
+        seen = rng.normal(gain, seed_luck, (draws, count))
+        seen += rng.normal(0, luck_of_images, (draws, 1))
+        error = np.hypot(seen.std(axis=1, ddof=1) / count**0.5, luck_of_images)
+        table[row, column] = (seen.mean(axis=1) / error > t.ppf(0.975, count - 1)).mean()
+    names = [f"a gain of {gain:.1%}, {images:,} images" for gain, images in sizes]
+    return pd.DataFrame(table, names, [f"{count} seeds" for count in seeds]).round(2)
 
 
 # The classics -------------------------------------------------------------------------------------
