@@ -32,8 +32,8 @@ def check_noise_scale(noise_scale: Any) -> Iterator[tuple[Any, str]]:
     for square, trace, small, big, complaint in cases:
         answer = noise_scale(square + trace / small, square + trace / big, small, big)
         wanted = trace / square
-        got = f" The noise scale is {wanted:g}; yours is {answer!r}."
         yield isinstance(answer, (int, float, np.number)), "It should return a number."
+        got = f" The noise scale is {wanted:g}; yours is {float(answer):g}."
         yield np.isclose(float(answer), wanted), complaint + got
 
 
@@ -78,8 +78,8 @@ def check_fastest(fastest_batch: Any) -> Iterator[tuple[Any, str]]:
     hints=[
         "Start from the cell of section 4 that calls compare, and change what you ask about.",
         "The table's last column says which choice lies at an edge. Add a value beyond it.",
-        "A verdict is *supported* when the whole interval lies above zero, *refuted* when it lies "
-        "below, and *not settled* when zero is inside.",
+        'The verdict is "supported" when the whole interval of the gain lies above zero, "refuted" '
+        'when it lies below, and "not settled" when zero is inside.',
     ],
     praise="That is a fair experiment about the batch size, and your verdict follows from it.",
 )

@@ -57,7 +57,7 @@ def shake(losses: np.ndarray) -> np.ndarray:
 
 
 def seconds_per_update(
-    model: nn.Module, data: Split, batch_size: int, rounds: int = 20, least: float = 0.005
+    model: nn.Module, data: Split, batch_size: int, rounds: int = 500, least: float = 0.001
 ) -> float:
     """Seconds that one update by plain SGD takes on this machine: the quickest of some rounds, each
     the mean over at least ``least`` seconds. What else the machine does can only slow a round."""

@@ -80,6 +80,8 @@ def plot_angles(
         xscale="log", ylim=(0, 92), xlabel="batch size", title="points measured, lines predicted"
     )
     ax.set(ylabel="angle to the gradient\nof all images, in degrees")
+    ax.set_xticks([*sizes, images], [f"{size:,}" for size in [*sizes, images]])
+    ax.minorticks_off()
     ax.legend(loc="lower left")
     return ax
 
@@ -133,6 +135,7 @@ def plot_rates_needed(
     ax.set_ylabel(f"learning rate needed,\nas multiple of batch {sizes[0]}")
     ax.set_xticks(sizes, [str(size) for size in sizes])
     ax.minorticks_off()
-    _plain_log_axis(ax.yaxis, growth.max())
+    multiples = sizes / sizes[0]
+    ax.set_yticks(multiples, [f"{multiple:g}" for multiple in multiples])
     ax.legend()
     return ax
