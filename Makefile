@@ -22,22 +22,24 @@ SET_UP := $(PYTHON) tools/set_up.py --venv $(VENV) $(if $(TORCH),--torch $(TORCH
 
 .PHONY: help setup setup-tests lab test test-oldest check notebooks robustness case-study slides site recordings bench bank races hand-in handouts
 
+# $(info ...) prints without a shell, so that the columns and any sign stay as they are.
 help:
-	@echo make lab          open the course in JupyterLab
-	@echo make test         everything: units, all notebooks, hygiene, browser
-	@echo make test-oldest  the same with the oldest releases, in .venv-oldest
-	@echo make check        the quick part of it: lint, units, hygiene
-	@echo make notebooks    run all notebooks again and store their outputs, or ONLY=07
-	@echo make robustness   repeat the claims with wider grids, and with doubled training
-	@echo make case-study   run notebook 10 without a screen and print its final table
-	@echo make hand-in      write your record to one file for a teacher: NAME=...
-	@echo make handouts     for teachers: pages to print, in build/handouts
-	@echo make slides       a deck of slides of every notebook, in build/slides
-	@echo make site         the whole course as a web site, in build/site
-	@echo make recordings   record every lab for the web site, in build/labs; may be interrupted
-	@echo make bank         train the 3,072 runs of the search bank anew; may be interrupted
-	@echo make races        replay all races between search methods on the bank; may be interrupted
-	@echo make bench        how fast the engine is
+	$(info make lab          open the course in JupyterLab)
+	$(info make test         everything: units, all notebooks, hygiene, browser)
+	$(info make test-oldest  the same with the oldest releases, in .venv-oldest)
+	$(info make check        the quick part of it: lint, units, hygiene)
+	$(info make notebooks    run all notebooks again and store their outputs, or ONLY=07)
+	$(info make robustness   repeat the claims with wider grids, and with doubled training)
+	$(info make case-study   run notebook 10 without a screen and print its final table)
+	$(info make hand-in      write your record to one file for a teacher: NAME=...)
+	$(info make handouts     for teachers: pages to print, in build/handouts)
+	$(info make slides       a deck of slides of every notebook, in build/slides)
+	$(info make site         the whole course as a web site, in build/site)
+	$(info make recordings   record every lab for the web site, in build/labs, may be interrupted)
+	$(info make bank         train the 3,072 runs of the search bank anew, may be interrupted)
+	$(info make races        replay all races between search methods on the bank, may be interrupted)
+	$(info make bench        how fast the engine is)
+	@cd .
 
 # Both return at once where nothing is left to do: set_up.py keeps a stamp.
 setup:

@@ -82,6 +82,17 @@ def test_everything_is_set_up_first(target, group):
 
 
 @needs_make
+def test_help_names_every_verb():
+    ran = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=HERE, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    verbs = re.search(r"^\.PHONY: (.*)$", (HERE / "Makefile").read_text("utf-8"), re.MULTILINE)
+    named = {line.split()[1] for line in ran.stdout.splitlines() if line.startswith("make ")}
+    assert named == set(verbs[1].split()) - {"help", "setup", "setup-tests"}
+
+
+@needs_make
 def test_another_python_gets_an_environment_of_its_own():
     first, second = plan("test", "PYTHON=python3.12")
     assert first.startswith("python3.12 tools/set_up.py --venv .venv-python3.12")
