@@ -122,6 +122,18 @@ def test_no_words_of_the_wall_leave_their_tile(ledger):
         box = text.get_window_extent().transformed(axes.transData.inverted())
         column = int((box.x0 + box.x1) / 2)
         assert column <= box.x0 and box.x1 <= column + 1, text.get_text()
+    boxes = [text.get_window_extent() for text in axes.texts]
+    for number, box in enumerate(boxes):
+        over = [axes.texts[number].get_text() for each in boxes[:number] if box.overlaps(each)]
+        assert not over, over
+
+
+def test_what_was_refuted_in_part_does_not_look_supported():
+    against = Estimate(-0.6, -1.1, -0.1, 8)
+    ledger = small(card("AA1", {"a": against, "b": OPEN}), card("AA2", {"a": WEAK, "b": OPEN}))
+    found = {text.get_text(): text.get_color() for text in figures.plot_wall(ledger).axes[0].texts}
+    assert found["refuted in part"] == figures.INK["refuted"]
+    assert found["supported in part"] == figures.INK["supported"]
 
 
 def test_a_table_holds_every_effect_and_says_a_claim_once():
@@ -134,6 +146,13 @@ def test_a_table_holds_every_effect_and_says_a_claim_once():
             small(card("AA1", {"a": YES, "b": NO}), card("AA2", OPEN)), "AA"
         ).to_html()
     ), "two runs store the same"
+
+
+def test_tables_open_by_the_names_of_their_claims():
+    tables = figures.family_tables(small(card("AA1", YES), card("AA2", OPEN)))
+    html = tables._repr_html_()
+    assert "<summary>Things: AA1, AA2</summary>" in html and "2 [1, 3]" in html
+    assert "AA1" in repr(tables)
 
 
 def test_the_closest_calls_are_decided_and_in_order():

@@ -25,13 +25,13 @@ CASES = [(1.0, 0.2, 1.8), (-1.0, -1.8, -0.2), (0.5, -0.3, 1.3), (2.0, 0.0, 4.0),
 )
 def check_verdict(verdict: Callable[[Estimate, float], str]) -> Iterator[tuple[Any, str]]:
     """A function from an interval and a threshold to a verdict."""
-    yield callable(verdict), "`verdict` should be a function of an effect and a threshold."
+    yield callable(verdict), "`verdict_of` should be a function of an effect and a threshold."
     for threshold in (0.0, 0.3):
         for value, low, high in CASES:
             effect = Estimate(value, low, high, 8)
             answer, right = verdict(effect, threshold), judge(effect, threshold, None)
             told = f"For an interval from {low} to {high} and the threshold {threshold}"
-            yield answer == right, f"{told}, `verdict` says {answer!r}."
+            yield answer == right, f"{told}, `verdict_of` says {answer!r}."
 
 
 @exercise(

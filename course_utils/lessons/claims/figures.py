@@ -12,10 +12,12 @@ from pandas.io.formats.style import Styler
 
 from .ledger import DEPENDS, IN_PART, MISSING, Entry, Ledger
 
+REFUTED_IN_PART = "refuted in part"  # settled in no circumstance but against the claim
 # Each verdict has a colour (Okabe and Ito's, darker), its tint, and a word to do without them.
 INK = {
     "supported": "#005A8C",
     IN_PART: "#005A8C",
+    REFUTED_IN_PART: "#A03C00",
     "refuted": "#A03C00",
     DEPENDS: "#705400",
     "not settled": "#555555",
@@ -24,6 +26,7 @@ INK = {
 TINT = {
     "supported": "#DCEBF7",
     IN_PART: "#EEF5FB",
+    REFUTED_IN_PART: "#FDF3EC",
     "refuted": "#FBE3D6",
     DEPENDS: "#FBF1CE",
     "not settled": "#EEEEEE",
@@ -44,11 +47,18 @@ def plot_wall(ledger: Ledger, blank: bool = False) -> Figure:
     ax.set(xlim=(0, COLUMNS), ylim=(rows, 0))
     ax.axis("off")
     for number, entry in enumerate(entries):
-        kind = MISSING if blank else ledger.kind(entry.id)
+        kind = MISSING if blank else _shown(ledger, entry)
         _tile(ax, number % COLUMNS, number // COLUMNS, entry, kind)
         if not blank:
             _verdict(ax, number % COLUMNS, number // COLUMNS, ledger, entry, kind)
     return figure
+
+
+def _shown(ledger: Ledger, entry: Entry) -> str:
+    """The kind of verdict, as the tile's colour and words tell it."""
+    kind = ledger.kind(entry.id)
+    held = any("✔" in card.strip for card in ledger.by_id[entry.id])
+    return REFUTED_IN_PART if kind == IN_PART and not held else kind
 
 
 def _tile(ax: Axes, x: int, y: int, entry: Entry, kind: str) -> None:
@@ -59,28 +69,18 @@ def _tile(ax: Axes, x: int, y: int, entry: Entry, kind: str) -> None:
         color="#BBBBBB",
         linewidth=0.6,
     )
-    ax.text(x + 0.05, y + 0.28, entry.id, fontsize=9, fontweight="bold", va="center")
-    ax.text(x + 0.2, y + 0.28, entry.short, fontsize=9, va="center")
+    ax.text(x + 0.05, y + 0.25, entry.id, fontsize=9, fontweight="bold", va="center")
+    ax.text(x + 0.21, y + 0.25, entry.short, fontsize=9, va="center")
 
 
 def _verdict(ax: Axes, x: int, y: int, ledger: Ledger, entry: Entry, kind: str) -> None:
     strip = "".join(card.strip for card in ledger.by_id[entry.id])
     strip = strip if len(strip) <= 8 else strip[:6] + "…"
     told = {DEPENDS: f"depends on {ledger.depends_on(entry.id)}", IN_PART: "supported in part"}
-    if kind == IN_PART and "✔" not in strip:
-        told[IN_PART] = "refuted in part"
-    words = textwrap.shorten(told.get(kind, kind), 32, placeholder=" …")
-    ax.text(
-        x + 0.96,
-        y + 0.28,
-        strip,
-        fontsize=9,
-        va="center",
-        ha="right",
-        color=INK[kind],
-        family="DejaVu Sans",
-    )
-    ax.text(x + 0.05, y + 0.7, words, fontsize=8, va="center", color=INK[kind], fontweight="bold")
+    words = textwrap.fill(told.get(kind, kind), 34, max_lines=2, placeholder=" …")
+    color = INK[kind]
+    ax.text(x + 0.96, y + 0.25, strip, fontsize=9, va="center", ha="right", color=color)
+    ax.text(x + 0.05, y + 0.66, words, fontsize=8, va="center", color=color, linespacing=1.1)
 
 
 def describe_wall(ledger: Ledger) -> str:
@@ -122,4 +122,30 @@ def family_table(ledger: Ledger, family: str) -> Table:
     styled.hide(axis="index")
     look = {"text-align": "left", "vertical-align": "top", "white-space": "normal"}
     styled.set_properties(**look)
+    styled.set_table_styles([{"selector": "th", "props": "text-align: left"}])
     return styled
+
+
+class Tables:
+    """Tables that a reader opens one by one; all of them where there is no page."""
+
+    def __init__(self, tables: dict[str, Table]):
+        self.tables = tables
+
+    def _repr_html_(self) -> str:
+        return "".join(
+            f"<details><summary>{title}</summary>{table.to_html()}</details>"
+            for title, table in self.tables.items()
+        )
+
+    def __repr__(self) -> str:
+        return "\n\n".join(map(repr, self.tables.values()))
+
+
+def family_tables(ledger: Ledger) -> Tables:
+    """One table for each family, to be opened by its name and the ids of its claims."""
+    tables = {}
+    for family, name in ledger.families.items():
+        ids = [entry.id for entry in ledger.entries if entry.family == family]
+        tables[f"{name}: {', '.join(ids)}"] = family_table(ledger, family)
+    return Tables(tables)
