@@ -60,7 +60,10 @@ def _reports(seed: int, trials: int = 20) -> list[Report]:
 def check_stops(stops: Any) -> Iterator[tuple[Any, str]]:
     """The asynchronous rule of successive halving, on reports in the order of their arrival."""
     alone = [(0, 1, 0.1), (0, 3, 0.2), (0, 9, 0.3)]
-    yield set(stops(alone, (1, 3, 9), 3)) == set(), "A trial that nobody was before cannot be bad."
+    yield (
+        set(stops(alone, (1, 3, 9), 3)) == set(),
+        "The first trial at a rung has nobody to be compared with: it passes.",
+    )
     between = [(0, 2, 0.9), (1, 2, 0.1)]
     yield set(stops(between, (1, 3, 9), 3)) == set(), "Between two rungs nobody is stopped."
     falling = [(0, 1, 0.9), (1, 1, 0.5)]
@@ -144,14 +147,15 @@ def check_my_search(first: Any, second: Any, verdict: Any) -> Iterator[tuple[Any
         told = "Each side should be what `run_side(...)` returns."
         yield isinstance(side, dict) and {"settings", "found"} <= set(side), told
         yield len(side["found"]) >= SEEDS, f"Take {SEEDS} seeds or more on both sides."
-    one, two = first["settings"], second["settings"]
+    usual = {"sampler": "tpe", "at_once": 1, "trials": 48, "seeds": SEEDS}
+    one, two = usual | first["settings"], usual | second["settings"]
     yield one["trials"] == two["trials"], "Both sides should train the same number of trials."
     yield one["seeds"] == two["seeds"], "Both sides should have the same seeds."
     differs = [name for name in ("sampler", "at_once") if one[name] != two[name]]
     what = " and ".join(differs) or "nothing"
     told = f"The sides should differ in one thing; these differ in {what}."
     yield len(differs) == 1, told
-    yield verdict in VERDICTS, f"`verdict` should be one of {', '.join(VERDICTS)}."
+    yield verdict in VERDICTS, f"`my_verdict` should be one of {', '.join(VERDICTS)}."
     gain = measured_gain(first["found"], second["found"])
     told = f"The second side gains {gain}: look at where the interval lies, and judge again."
     yield verdict == judge(gain, 0.0, None), told

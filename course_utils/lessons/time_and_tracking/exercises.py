@@ -158,7 +158,7 @@ def check_my_race(seconds: Any, same: Any, verdict: Any) -> Iterator[tuple[Any, 
     yield isinstance(same, (bool, np.bool_)), told
     told = "They do not compute the same, so their times say nothing. Mend that, or race others."
     yield bool(same), told
-    yield verdict in VERDICTS, f"`verdict` should be one of {', '.join(VERDICTS)}."
+    yield verdict in VERDICTS, f"`my_verdict` should be one of {', '.join(VERDICTS)}."
     gain = measured_gain(seconds)
     told = f"The second version is as fast as the first {gain}: look at where 1 lies."
     yield verdict == judge(gain, 1.0, None), told
