@@ -59,10 +59,10 @@ def _points(value: float, half: float) -> Estimate:
 @exercise(
     "10.2",
     hints=[
-        "Train the winner and the rival on the same fresh seeds: config.seeds(8).",
+        "Train the winner and the rival on the same eight fresh seeds: config.seeds(range(8)).",
         "Only the settings that were searched may differ. Are the epochs equal? Is seed 100 there?",
-        "winner = fit(winner_config.replace(epochs=rival_config.epochs).seeds(8), digits_b); "
-        "the same for the rival; gain = difference(winner, rival)",
+        "winner = fit(winner_config.replace(epochs=rival_config.epochs)"
+        ".seeds(range(8)), few); the same for the rival; gain_of_box = difference(winner, rival)",
     ],
     praise="That is a fair confirmation: fresh seeds, fresh images, equal epochs, and pairs.",
 )
@@ -83,7 +83,7 @@ def check_confirmation(
     yield epochs[0] == epochs[1], f"The winner trains {epochs[0]} epochs, the rival {epochs[1]}."
     yield winner.val_correct.shape == rival.val_correct.shape, "Judge both by the same images."
     fair = difference(winner, rival)
-    yield isinstance(gain, Estimate), "`gain` should be what difference(...) returns."
+    yield isinstance(gain, Estimate), "`gain_of_box` should be what difference(...) returns."
     near = math.isclose(gain.value, fair.value) and math.isclose(gain.low, fair.low)
     yield near, f"The paired difference of these two is {fair}; yours is {gain}."
 
@@ -99,7 +99,7 @@ def _without(config: Config, *names: str) -> dict[str, Any]:
         "large on the digits that it gets wrong?",
         "A gradient that is tiny has vanished on its way. One that is exactly zero, everywhere, "
         "never set out: look at the outputs of the hidden layer.",
-        "experiments.gradient_norms(model, experiments.mistakes(model, mnist.val))[0] is the "
+        "experiments.gradient_norms(model, experiments.mistakes(model, digits.val))[0] is the "
         "number; one of them is alive, one tiny, one zero.",
     ],
     praise="That is right: three small gradients, three causes, three different cures.",
@@ -125,7 +125,7 @@ def check_three_networks(
         yield diagnoses[name] in words, f"diagnoses[{name!r}] should be one of {', '.join(words)}."
     for name, right in DIAGNOSES.items():
         shown = f"{evidence[name]:.2g} on its mistakes"
-        yield diagnoses[name] == right, f"{name}: a first-layer gradient of {shown} says else."
+        yield diagnoses[name] == right, f"{name}: a first-layer gradient of {shown} says otherwise."
 
 
 @exercise(

@@ -95,7 +95,7 @@ def first_layer_gradients(history: History, split: Split, wrong: bool = False) -
 
 
 def unlabelled_networks(dataset: Dataset) -> dict[str, nn.Module]:
-    """Three networks that have stopped to learn, each for another reason: "P", "Q" and "R".
+    """Three networks that have stopped learning, each for another reason: "P", "Q" and "R".
 
     The first 180 digits of ``dataset`` are what the first was trained on.
     """

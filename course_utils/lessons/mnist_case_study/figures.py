@@ -39,7 +39,7 @@ def plot_ladder(
 
 
 def plot_two_patients(charts: Mapping[str, History], trials: Mapping[str, Trial]) -> Figure:
-    """The chart of each patient, and beside it what each treatment gains, at equal terms."""
+    """The chart of each patient, and beside it what each treatment gains, on equal terms."""
     figure, (chart, cures) = plt.subplots(
         1, 2, figsize=(9.6, 3.1), gridspec_kw={"width_ratios": [1, 1.75]}
     )
@@ -63,7 +63,7 @@ def plot_two_patients(charts: Mapping[str, History], trials: Mapping[str, Trial]
     arms = list(next(iter(trials.values())).gains())
     cures.axvline(0, color=GREY, linewidth=1)
     cures.set(yticks=range(len(arms)), yticklabels=arms, ylim=(len(arms) - 0.5, -0.6))
-    cures.set(xlabel="points of validation accuracy gained", title="... and opposite cures")
+    cures.set(xlabel="points of validation accuracy gained", title="... and different cures")
     for ax in (chart, cures):
         ax.grid(axis="y", visible=False)
     _legend_once(cures)
@@ -93,6 +93,7 @@ def plot_inside(
         right.annotate(f"{middle:.2g}", (middle, row), **text)
     right.set(xscale="log", yticks=range(len(gradients)), yticklabels=list(gradients))
     right.set(ylim=(len(gradients) - 0.5, -0.7), xlabel="norm of the first layer's gradient")
+    right.margins(x=0.12)
     right.set_title("Each point is a seed")
     return figure
 
