@@ -338,6 +338,14 @@ def test_a_search_is_judged_by_its_design_and_its_verdict(first, second, verdict
     assert said is None or said in result.message
 
 
+def test_settings_that_are_not_named_are_the_usual_ones():
+    found = np.zeros(8)
+    first, second = {"settings": {"at_once": 16}, "found": found}, {"settings": {}, "found": found}
+    assert exercises.check_my_search(first, second, "not settled")
+    told = exercises.check_my_search(first | {"settings": {"at_once": 1}}, second, "not settled")
+    assert "these differ in nothing" in told.message
+
+
 def test_what_an_orphaned_study_holds():
     before = optuna.logging.get_verbosity()
     states = [trial.state for trial in exercises.orphaned_study().trials]
