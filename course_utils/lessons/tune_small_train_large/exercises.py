@@ -42,7 +42,7 @@ def check_rates(rates: Callable[..., Any]) -> Iterator[tuple[Any, str]]:
         "x_1 = z_1, x_2 = (z_1 + z_2) / 2, and x_3 = x_2 + (z_3 - x_2) / 3.",
         "average = average + (point - average) / count",
     ],
-    praise="A mean that needs neither the number of points nor the points themselves.",
+    praise="A mean that needs neither the earlier points nor how many will follow.",
 )
 def check_running_mean(update: Callable[..., Any]) -> Iterator[tuple[Any, str]]:
     """The equal-weight average of the points so far, kept with one number."""
@@ -51,7 +51,8 @@ def check_running_mean(update: Callable[..., Any]) -> Iterator[tuple[Any, str]]:
     for count, point in enumerate(points, start=1):
         average = update(average, point, count)
         wanted = sum(points[:count]) / count
-        told = f"After {count} points the mean is {wanted:g}; yours is {average:g}."
+        points_so_far = "1 point" if count == 1 else f"{count} points"
+        told = f"After {points_so_far} the mean is {wanted:g}; yours is {average:g}."
         yield math.isclose(average, wanted, abs_tol=1e-9), told
 
 

@@ -57,7 +57,7 @@ def plot_coordinates(moved: Mapping[str, np.ndarray], widths: Sequence[int]) -> 
 
 
 def plot_halfway(histories: Mapping[str, History], ax: Axes | None = None) -> Axes:
-    """Validation accuracy over the epochs, each line with its name at its end."""
+    """Validation accuracy over the epochs, the mean of the seeds of each."""
     ax = plt.gca() if ax is None else ax
     for number, (name, history) in enumerate(histories.items()):
         mean = history.mean()
