@@ -188,7 +188,7 @@ def test_the_code_that_the_lab_hands_out_repeats_its_path(lab, shell):
         (None, "a function"),
         (plain, "still plain momentum"),
         (lambda w, g, s, rate, beta=0.9: nesterov(w, g, s, rate, 0.9), "use `beta`"),
-        (lambda w, g, s, rate, beta=0.9: w - rate * g, "of its way from yours"),
+        (lambda w, g, s, rate, beta=0.9: w - rate * g, "yours differ by"),
         (lambda w, g, s, rate, beta=0.9: w - rat * g, "NameError"),  # noqa: F821
     ],
 )

@@ -34,7 +34,8 @@ def check_nesterov(step: Any) -> Iterator[tuple[Any, str]]:
 
     plain = "This is still plain momentum: it steps along the velocity."
     yield gap(nesterov=False) > ROUNDING, plain
-    off = f"After 20 updates torch's Nesterov is {gap(nesterov=True):.1g} of its way from yours."
+    apart = f"{gap(nesterov=True):.1g} of the distance moved"
+    off = f"After 20 updates, torch's Nesterov and yours differ by {apart}."
     yield gap(nesterov=True) < ROUNDING, off
     fixed = "Right for beta = 0.9, and not for another one: use `beta`."
     yield gap(nesterov=True, momentum=0.5) < ROUNDING, fixed
@@ -88,8 +89,8 @@ def distance_left(
         "Let the second arm be the first with one field changed: "
         "optimisers['SGD'].replace(normalisation='layer').",
         "The table's last column says which choice lies at an edge. Add rates beyond it.",
-        "A verdict is *supported* when the whole interval lies above zero, *refuted* when it lies "
-        "below, and *not settled* when zero is inside.",
+        'The verdict is "supported" when the whole interval of the gain lies above zero, "refuted" '
+        'when it lies below, and "not settled" when zero is inside.',
     ],
     praise="That is a fair experiment, and your verdict follows from it.",
 )

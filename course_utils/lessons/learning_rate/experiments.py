@@ -52,7 +52,8 @@ def beside_torch(step: Step, name: str, rate: float, **options: object) -> str:
     if not hasattr(torch.optim, name):
         return f"torch.optim.{name} came with torch 2.9; this torch is {torch.__version__}"
     gap = gap_to_torch(step, name, rate, **options)
-    return f"after {UPDATES} updates, torch.optim.{name} is {gap:.1g} of its way from ours"
+    both = f"ours and torch.optim.{name}"
+    return f"after {UPDATES} updates, {both} differ by {gap:.1g} of the distance moved"
 
 
 def untrained_curvatures(measure: Curvature, config: Config, dataset: Dataset) -> np.ndarray:

@@ -57,7 +57,7 @@ def plot_climbs(
     """Range tests of several optimisers: the loss while the rate climbs, the picks of both rules
     (circle: lowest / 10, square: steepest), and below them each optimiser's own basin as a bar."""
     figure, (upper, lower) = plt.subplots(
-        2, 1, figsize=(6.8, 4.2), sharex=True, height_ratios=(3, 1.2)
+        2, 1, figsize=(6.8, 3.9), sharex=True, height_ratios=(3, 1.2)
     )
     for number, (name, (rates, losses)) in enumerate(climbs.items()):
         look = style(list(basins).index(name))  # as in the figure of the basins
