@@ -224,10 +224,12 @@ def _robustness() -> list[dict[str, Any]]:
 def robustness_of(
     id: str, circumstances: list[str], verdict: str, repeated: list[dict[str, Any]]
 ) -> dict[str, str]:
-    """{how the experiment was altered: "holds", or what the verdict falls to}, as far as tried."""
+    """{how the experiment was altered: "holds", or what the verdict falls to}, as far as tried:
+    where nothing was trained or tuned, there was nothing to alter."""
     found = {}
     for card in repeated:
-        if card["id"] == id and [each["name"] for each in card["effects"]] == circumstances:
+        names = [each["name"] for each in card["effects"]]
+        if card["id"] == id and names == circumstances and card["reached"]:
             same = card["verdict"] == verdict
             found[card["altered"]] = "holds" if same else f"falls to *{card['verdict']}*"
     return found

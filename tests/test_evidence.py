@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from IPython.core.interactiveshell import InteractiveShell
 from scipy import stats
 
+from cards import mark_reached
 from course_utils import Config, Estimate, History, accuracy, claim, difference, mean_interval
 from course_utils.claims import TIED, Claim, differ, first_of, robustness_of
 from course_utils.evidence import (
@@ -295,12 +296,15 @@ def test_robustness_is_told_by_comparing_verdicts():
         {"id": "X", "effects": [{"name": "a"}], "verdict": "supported", "altered": "widened"},
         {"id": "X", "effects": [{"name": "a"}], "verdict": "not settled", "altered": "doubled"},
         {"id": "X", "effects": [{"name": "elsewhere"}], "verdict": "refuted", "altered": "widened"},
+        {"id": "Z", "effects": [{"name": "a"}], "verdict": "supported", "altered": "widened"},
     ]
+    stored = [card | {"reached": card["id"] == "X"} for card in stored]
     assert robustness_of("X", ["a"], "supported", stored) == {
         "widened": "holds",
         "doubled": "falls to *not settled*",
     }
     assert robustness_of("Y", ["a"], "supported", stored) == {}
+    assert robustness_of("Z", ["a"], "supported", stored) == {}  # nothing there to alter
 
 
 # Intervals inside what is possible
@@ -417,3 +421,21 @@ def test_the_width_of_a_basin_is_finer_than_its_grid():
     for row, share in enumerate([88, 88, 90, 90, 84, 84]):
         correct[row, :share] = True
     assert basin_width(history_of(correct, configs), within=0.03).value == pytest.approx(1.5)
+
+
+def test_a_repeat_counts_only_where_there_was_something_to_alter():
+    def card(id: str, value: float, altered: str = "", name: str = "a") -> dict:
+        effect = {"name": name, "value": value, "low": value - 1, "high": value + 1, "covers": ""}
+        made = {"notebook": "03_x", "id": id, "effects": [effect]}
+        return made | {"altered": altered} if altered else made
+
+    plain = [card("trained", 1), card("looked up", 1), card("timed", 1, name="seconds saved")]
+    repeated = [
+        card("trained", 1, "widened"),  # the wider grid was tried, and the same rate chosen
+        card("trained", 2, "doubled"),
+        card("looked up", 1, "widened"),
+        card("looked up", 1, "doubled"),
+        card("timed", 3, "doubled", name="seconds saved"),
+    ]
+    mark_reached(repeated, plain)
+    assert [each["reached"] for each in repeated] == [True, True, False, False, False]

@@ -29,7 +29,7 @@ import psutil
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from cards import renew_cards
+from cards import mark_reached, renew_cards
 from course_utils.files import locked, write
 from stored import (
     CLAIMS,
@@ -186,6 +186,7 @@ def store_altered(path: Path, altered: str) -> str | None:
         which = (path.stem, altered)
         kept = [each for each in repeated() if (each["notebook"], each["altered"]) != which]
         every = sorted([*kept, *found], key=lambda each: (each["notebook"], each["altered"]))
+        mark_reached(every, gather_claims())
         text = f'{{"made": "{date.today()}",\n "cards": {one_a_line(every).rstrip()}}}\n'
         write(ROBUSTNESS, text)
         renew_cards(path, every)

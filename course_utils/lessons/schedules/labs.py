@@ -158,7 +158,7 @@ def _frame(axes: list[Axes], planned: Mapping[str, np.ndarray]) -> None:
     accuracy.set_title("accuracy on the way")
     gains.set(xlim=(WORST, BEST), ylim=(len(planned) - 0.5, -0.5), xlabel="points you gain over")
     gains.set_yticks(range(len(planned)), list(planned))
-    gains.tick_params(axis="y", labelsize=9, pad=2)  # the names must not reach the panel beside them
+    gains.tick_params(axis="y", labelsize=9, pad=2)  # names stay off the panel beside them
     gains.axvline(0, color=GREY, linewidth=1)
     gains.set_title("race, eight fresh seeds")
 
