@@ -80,11 +80,13 @@ class Claim:
     def remarks(self) -> list[str]:
         """What stands below the numbers: repeats, threshold, note, flags, robustness."""
         seeds = sorted({effect.seeds for effect in self.effects.values() if not effect.is_counted})
-        threshold = f"above {self.above:g}" if self.above is not None else f"below {self.below:g}"
+        unit = next(iter(self.effects.values())).unit
+        side, limit = ("above", self.above) if self.above is not None else ("below", self.below)
         covers = dict.fromkeys(each.covers for each in self.effects.values() if each.covers)
         repeats = "repeats" if covers else "seeds"  # of a search, or of what else it covers
         lines = [
-            f"Supported means {threshold}" + (f"; {_count(seeds)} {repeats}." if seeds else ".")
+            f"Supported means {side} {_with_unit(limit or 0.0, unit)}"
+            + (f"; {_count(seeds)} {repeats}." if seeds else ".")
         ]
         lines += [f"The intervals cover {each}." for each in covers]
         lines += [self.note] if self.note else []
@@ -107,6 +109,13 @@ class Claim:
         """The card for a notebook, with the claim as data in the output's metadata."""
         texts = {"text/plain": str(self), "text/markdown": self._repr_markdown_()}
         return texts, {"claim": self.to_dict()}
+
+
+def _with_unit(limit: float, unit: str) -> str:
+    """A threshold as the effects beside it are written: shares and points in hundredths."""
+    if unit == "points":
+        return f"{100 * limit:g} point" + ("" if abs(limit) == 0.01 else "s")
+    return f"{100 * limit:g} %" if unit == "%" else f"{limit:g} {unit}".rstrip()
 
 
 def _count(seeds: list[int]) -> str:

@@ -439,3 +439,17 @@ def test_a_repeat_counts_only_where_there_was_something_to_alter():
     ]
     mark_reached(repeated, plain)
     assert [each["reached"] for each in repeated] == [True, True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("unit", "limit", "told"),
+    [
+        ("points", 0.01, "above 1 point;"),
+        ("points", -0.002, "above -0.2 points;"),
+        ("%", 0.8, "above 80 %;"),
+        ("decades", 0.48, "above 0.48 decades;"),
+        ("", 0.5, "above 0.5;"),
+    ],
+)
+def test_a_card_names_its_threshold_in_the_unit_of_its_effects(unit, limit, told):
+    assert told in str(claim("X", "It helps", Estimate(0.9, 0.85, 0.95, 8, unit), above=limit))

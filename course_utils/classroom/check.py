@@ -16,6 +16,7 @@ from __future__ import annotations
 import functools
 import html
 import linecache
+import re
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -52,14 +53,19 @@ class Result:
 
     def _repr_html_(self) -> str:
         colour = "#00795B" if self.passed else "#B35900"
-        lines = html.escape(self.message).replace("\n", "<br>")
-        hint = f"<p style='margin:.3em 0'><b>Hint:</b> {html.escape(self.hint)}</p>"
+        lines = _to_html(self.message).replace("\n", "<br>")
+        hint = f"<p style='margin:.3em 0'><b>Hint:</b> {_to_html(self.hint)}</p>"
         return (
             f"<div role='status' style='border-left:4px solid {colour}; padding:.2em .8em; "
             "max-width:46em; overflow-wrap:normal; word-break:normal'>"
             f"<p style='margin:.3em 0'><b>{self.verdict}</b>, exercise "
             f"{html.escape(self.exercise)}: {lines}</p>{hint if self.hint else ''}</div>"
         )
+
+
+def _to_html(text: str) -> str:
+    """Escaped, with what stands between `backticks` as code."""
+    return re.sub(r"`([^`\n]+)`", r"<code>\1</code>", html.escape(text))
 
 
 def exercise(

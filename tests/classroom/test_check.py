@@ -52,6 +52,8 @@ def test_what_a_learner_wrote_is_escaped():
         yield False, f"got {answer}"
 
     assert "<script>" not in check_it("<script>alert(1)</script>")._repr_html_()
+    page = check_it("`<b>`, and a lone `")._repr_html_()
+    assert "<code>&lt;b&gt;</code>, and a lone `" in page
 
 
 @pytest.mark.parametrize(
