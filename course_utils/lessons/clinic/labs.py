@@ -22,7 +22,8 @@ from .patients import attend
 from .ward import answer, deal, treated
 
 LOOK_FIRST, NOTHING_MORE = "look first", "nothing more"
-SIZE = (5.8, 3.3)  # so that the facts have room beside it
+SIZE = (8.6, 2.0)  # so that the facts below it are on the same screen
+MOST_ROWS = 12  # of facts, before two stand in one row
 POINTS, WRONG = 10, 3  # a wrong diagnosis costs three points
 COSTLY = {"gradient norms": 2, "update ratios": 3}  # instruments that are panels
 FACTS = ("losses", "data", "activations", "training", "weights", "evaluation")
@@ -111,7 +112,7 @@ def _lab(
     table: Callable[[Visit], Sequence[Sequence[str]]],
     name: str,
 ) -> Lab:
-    picture = Picture(_frame, SIZE, columns=2, rows=2)
+    picture = Picture(_frame, SIZE, columns=4, rows=1)
     return Lab(controls, run, picture, _draw, describe_visit, name=name, table=table)
 
 
@@ -126,9 +127,15 @@ def _remembering(dataset: Dataset, seed: int) -> Callable[[str, str | None], Cha
     return charts
 
 
-def _rows(chart: Chart, groups: Sequence[str]) -> list[tuple[str, str]]:
+def _rows(chart: Chart, groups: Sequence[str]) -> list[tuple[str, ...]]:
+    """The facts, two in a row where one in a row would be more than a screen shows."""
     facts = fact_groups(chart)
-    return [("fact", "value"), *(item for name in groups for item in facts[name].items())]
+    rows = [item for name in groups for item in facts[name].items()]
+    if len(rows) > MOST_ROWS:
+        half = -(-len(rows) // 2)
+        left, right = rows[:half], [*rows[half:], ("", "")]
+        return [("fact", "value") * 2, *(a + b for a, b in zip(left, right, strict=False))]
+    return [("fact", "value"), *rows] if rows else []
 
 
 def _frame(axes: list[Axes]) -> None:
@@ -138,7 +145,7 @@ def _frame(axes: list[Axes]) -> None:
         ax.locator_params(axis="y", nbins=3)
     for ax, names in (
         (axes[1], ("training", "test", "fresh")),
-        (axes[2], ("first layer", "last layer")),
+        (axes[2], ("first", "last")),  # layers
     ):
         proxies = [Line2D([], [], label=name, **style(n)) for n, name in enumerate(names)]
         ax.legend(
@@ -146,8 +153,8 @@ def _frame(axes: list[Axes]) -> None:
             loc="lower right",
             frameon=False,
             fontsize=8,
-            handlelength=1.4,
-            handletextpad=0.5,
+            handlelength=1.0,
+            handletextpad=0.4,
             labelspacing=0.2,
             borderaxespad=0.1,
         )
