@@ -70,7 +70,7 @@ def plot_waterfall(
         value, up, before = 100 * gain.value, gain.value >= 0, level
         colour, hatch = (COLOURS[0], "") if up else (COLOURS[1], "///")
         ax.barh(row, value, left=level, color=colour, hatch=hatch, alpha=0.85)
-        level += value
+        level = round(level + value, 6)  # or a sum of roundings is told
         low, high = 100 * (gain.value - gain.low), 100 * (gain.high - gain.value)
         ax.errorbar(level, row, xerr=[[low], [high]], color="black", linewidth=1.2, capsize=2.5)
         ax.annotate(f"{value:+.1f}  →  {level:.1f} %", (max(before, level + high), row), **text)
