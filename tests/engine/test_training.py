@@ -506,7 +506,7 @@ def test_the_bar_of_diverged_networks_is_full_at_the_end(monkeypatch):
 
     monkeypatch.setattr(training, "tqdm", Bar)
     fit(BASE.replace(learning_rate=1e30, activation="relu").seeds(2), DATA)
-    [(done, total)] = closed
+    done, total = closed[0]
     assert done == total < 2 * BASE.epochs
 
 
