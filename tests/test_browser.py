@@ -65,6 +65,40 @@ def test_an_error_in_a_cell_is_found(jupyterlab):  # noqa: F811
         notebook.run_all()
 
 
+def test_a_self_test_and_a_class_with_raised_hands_need_no_mouse(jupyterlab):  # noqa: F811
+    cells = [
+        new_code_cell("from course_utils import predict, self_test\ntest = self_test('03')\ntest"),
+        new_code_cell("from course_utils.classroom.predict import class_mode\nclass_mode()"),
+        new_code_cell("hands = predict('Which?', ['this', 'that'])\nhands"),
+    ]
+    jupyterlab.write_notebook("room.ipynb", cells)
+    notebook = jupyterlab.open_notebook("room.ipynb")
+    notebook.run_all()
+    if script := axe_script():
+        assert axe_violations(notebook.page, script, ".course-self-test") == []
+        assert axe_violations(notebook.page, script, ".course-prediction") == []
+    first = notebook.page.locator(".course-self-test .widget-radio").first
+    first.locator("input").first.focus()
+    notebook.page.keyboard.press("Tab")
+    notebook.page.keyboard.press("Space")
+    wait_until(
+        lambda: notebook.kernel_eval("test.choices[0].index") == "1", 10, "no answer was chosen"
+    )
+    told = notebook.page.locator(".course-self-test [role=status]")
+    told.first.wait_for(timeout=10_000)
+    assert told.count() == 1
+    that = notebook.page.locator(".course-prediction").get_by_label("that")
+    that.fill("3")
+    that.press("Tab")
+    wait_until(
+        lambda: notebook.kernel_eval("hands.guess") == "{'this': 0, 'that': 3}", 10, "no hands"
+    )
+    notebook.kernel_eval("hands.compare('this')")
+    notebook.page.locator(".course-prediction table").wait_for(timeout=10_000)
+    if script:
+        assert axe_violations(notebook.page, script, ".course-prediction") == []
+
+
 def test_a_guess_in_the_page_stands_beside_the_result(jupyterlab):  # noqa: F811
     """A number and a choice, by keyboard; Run All was not held up by either."""
     cells = [
