@@ -430,6 +430,9 @@ def test_the_bundled_races_are_equal_repeats_of_equal_budgets(bundled):
 def test_a_stored_race_run_again_is_as_stored(bundled, method):
     """The Gaussian process is left out: another processor rounds it into another search."""
     races = load_races()
+    made, here = races.about["versions"]["optuna"], optuna.__version__
+    if "TPE" in method and here.split(".")[0] != made.split(".")[0]:
+        pytest.skip(f"the races were run with Optuna {made}; TPE searches otherwise in {here}")
     row = races.methods.index(method)
     seed = int(np.random.default_rng(row).integers(races.regret.shape[1]))
     again = race(splits(bundled)[races.split[seed]], method, seed)
