@@ -340,8 +340,13 @@ def test_asking_for_one_view_finds_what_the_engine_found(photographs, trained):
     ],
 )
 def test_bfloat16_only_where_the_processor_has_it(monkeypatch, capabilities, fast):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     assert views.bfloat16_is_fast("cpu") == fast and not views.bfloat16_is_fast("mps")
+
+
+def test_an_older_torch_that_cannot_tell_imitates_no_bfloat16(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert not views.bfloat16_is_fast("cpu")
 
 
 # Stored runs --------------------------------------------------------------------------------------

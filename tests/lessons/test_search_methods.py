@@ -235,7 +235,9 @@ def test_the_stored_races_hold_all_methods_equally_often_with_equal_budgets(race
 
 
 def test_a_live_race_goes_as_the_stored_one(bank, races):
-    for name in ("random", "TPE", "successive halving"):
+    made, here = races.about["versions"]["optuna"], optuna.__version__
+    same_tpe = here.split(".")[0] == made.split(".")[0]
+    for name in ("random", "successive halving", *(["TPE"] if same_tpe else [])):
         run = race(bank, name, seed=0)
         stored = races.leader[races.methods.index(name), 0]
         np.testing.assert_array_equal(run.leader_after(races.budgets), stored)

@@ -29,7 +29,8 @@ def bfloat16_is_fast(device: torch.device | str = "cpu") -> bool:
     kind = torch.device(device).type
     if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    able = torch.cpu.get_capabilities() if kind == "cpu" else {}
+    tells = kind == "cpu" and hasattr(torch.cpu, "get_capabilities")  # older torch does not
+    able = torch.cpu.get_capabilities() if tells else {}
     return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
