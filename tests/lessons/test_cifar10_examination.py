@@ -100,9 +100,13 @@ def test_a_replay_of_what_is_not_stored_is_refused(stored, changes, said):
 def test_the_ladder_has_the_same_photographs_and_seeds_on_every_rung(stored):
     rungs = replay.rungs(stored)
     seeds = {tuple(config.seed for config in runs.configs) for runs in rungs.values()}
-    assert len(seeds) == 1 and len(next(iter(seeds))) >= 2
-    records_of = [stored.records[name] for name in replay.RUNGS.values()]
+    assert list(rungs) == list(recipes.ladder())
+    assert len(seeds) == 1 and len(next(iter(seeds))) >= 3
+    records_of = [runs for name, runs in stored.records.items() if name.startswith("rung, ")]
     assert {run.facts["training_images"] for runs in records_of for run in runs} == {10_000}
+    one_view, six_views = list(rungs.values())[-2:]
+    assert (one_view.val_correct != six_views.val_correct).any()
+    assert (one_view.val_loss == six_views.val_loss).all()  # one training, asked twice
 
 
 # The examination ----------------------------------------------------------------------------------

@@ -32,7 +32,6 @@ def plot_ladder(rungs: Mapping[str, History], ax: Axes | None = None) -> Axes:
         text = f"{100 * gained.value:+.1f} [{100 * gained.low:+.1f}, {100 * gained.high:+.1f}]"
         ax.text(1.01, row, text, transform=ax.get_yaxis_transform(), va="center", fontsize=9)
     ax.text(1.01, 0, "gained, points", transform=ax.get_yaxis_transform(), va="center", fontsize=9)
-    ax.axvline(100 * BAR, color=GREY, linewidth=1, linestyle="--")
     ax.set(yticks=range(len(rungs)), yticklabels=list(rungs), xlabel="validation accuracy in %")
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)

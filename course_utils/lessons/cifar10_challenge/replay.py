@@ -11,26 +11,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from ...engine.history import History
 from ...evidence import Estimate
 from ...protocol import Trial, edges
+from .recipes import ladder
 from .records import Record, Stored, to_history
 
 FIELD = "learning_rate"
 STORED_RUNS = "these runs are stored, and were not repeated with wider grids or longer training"
 
 
-# {stage: the stored runs of the ladder with it and all before}
-RUNGS = {
-    "plain network": "daydreaming",
-    "residual network": "daydreaming, residual network",
-    "one cycle, high peak": "rote",
-    "crop and flip": "patient, healthy",
-}
-
-
 def rungs(stored: Stored) -> dict[str, History]:
-    """{stage: its runs on ten thousand photographs}, the same seeds on each rung."""
-    histories = {stage: stored[name] for stage, name in RUNGS.items()}
-    count = min(map(len, histories.values()))
-    return {stage: history[:count] for stage, history in histories.items()}
+    """{lever: runs on ten thousand photographs with it and all levers before it}, the same seeds on
+    each rung. The two last are one training, asked for one view of each image and for six."""
+    *_, one_view, six_views = ladder()
+    records = stored.records[f"rung, {six_views}"]
+    found = stored.starting("rung, ") | {one_view: to_history(records, views=False)}
+    return {lever: found[lever] for lever in ladder()}
 
 
 def of_stored_runs(effects: Mapping[str, Estimate]) -> dict[str, Estimate]:

@@ -18,6 +18,7 @@ from .recipes import (
     FAST,
     STRONG,
     Recipe,
+    ladder,
     short_cycle,
     the_hint,
     the_hint_for_adam,
@@ -174,6 +175,23 @@ def all_photographs() -> dict[str, Study]:
     }
 
 
+def rungs() -> dict[str, Study]:
+    """The ladder from the baseline to FAST on ten thousand photographs. FAST gives its two last
+    rungs: its runs are asked for one view of each image, and for six."""
+    recipes = ladder()
+    del recipes["averaged weights"]
+    return {
+        f"rung, {lever}": Study(recipe, range(10, 13), "ward") for lever, recipe in recipes.items()
+    }
+
+
 def everything() -> dict[str, Study]:
     """All that is stored."""
-    return {**patients(), **bank(), **situations(), **hint(), **all_photographs()}
+    return {
+        **patients(),
+        **bank(),
+        **situations(),
+        **hint(),
+        **all_photographs(),
+        **rungs(),
+    }
