@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import ipykernel
 import nbformat
 import pytest
 from nbconvert import HTMLExporter
@@ -74,6 +75,10 @@ def test_a_lab_answers_while_a_cell_runs(jupyterlab, record_property):  # noqa: 
     lab.wait_at_rest()
     lab.watch()
     notebook.page.evaluate(KEEP_BUSY)
+    if ipykernel.version_info[0] < 7:  # hears nothing beside a cell: the page says that it waits
+        lab.sliders()[0].press("End")
+        assert lab.wait_for_status(lambda status: status.startswith("waits: another cell"))
+        return
     first, _ = lab.latency(lambda: lab.sliders()[0].press("End"))
     assert notebook.page.evaluate("window.courseBusy"), "it answered after the cell, not beside it"
     record_property("latency", f"a lab while a cell runs: first change {1000 * first:.0f} ms")

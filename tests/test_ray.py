@@ -51,12 +51,16 @@ def nobody_stays():
     assert not left, [process.name() for process in left]
 
 
+# As older psutil has it, and as it is called now.
+CONNECTIONS = "net_connections" if hasattr(psutil.Process, "net_connections") else "connections"
+
+
 def listeners() -> set[str]:
     """The addresses on which this process and all it started accept connections."""
     return {
         connection.laddr.ip
         for process in [psutil.Process(), *family()]
-        for connection in process.net_connections("tcp")
+        for connection in getattr(process, CONNECTIONS)("tcp")
         if connection.status == psutil.CONN_LISTEN
     }
 

@@ -76,7 +76,8 @@ def test_a_page_answers_until_it_is_stopped(page):
 
 def test_only_this_machine_can_reach_a_page(page):
     family = psutil.Process(page.process.pid).children(recursive=True)
-    heard = [c for each in family for c in each.net_connections() if c.status == "LISTEN"]
+    name = "net_connections" if hasattr(psutil.Process, "net_connections") else "connections"
+    heard = [c for each in family for c in getattr(each, name)() if c.status == "LISTEN"]
     assert {(each.laddr.ip, each.laddr.port) for each in heard} == {("127.0.0.1", port_of(page))}
 
 
