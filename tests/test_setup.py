@@ -225,7 +225,7 @@ def test_lab_without_a_browser_prints_a_loopback_address_with_a_token(tmp_path, 
         encoding="utf-8",
         errors="replace",
     )
-    patience = threading.Timer(60, server.kill)  # ends the output, and so the loop
+    patience = threading.Timer(240, server.kill)  # ends the output, and so the loop
     patience.start()
     try:
         address = re.compile(r"http://(\S+?):\d+/lab/tree/empty\.ipynb\?token=[0-9a-f]{48}")
@@ -233,7 +233,7 @@ def test_lab_without_a_browser_prints_a_loopback_address_with_a_token(tmp_path, 
     finally:
         patience.cancel()
         server.terminate()
-        server.communicate(timeout=20)
+        server.communicate(timeout=120)
     assert found
     assert found.group(1) in ("127.0.0.1", "localhost")
 

@@ -58,7 +58,7 @@ class Worker:
     def close(self) -> None:
         self._change(_closed=True)
 
-    def wait(self, seconds: float = 60) -> None:
+    def wait(self, seconds: float = 300) -> None:
         """Until nothing is left to do. Raises TimeoutError."""
         with self._condition:
             free = self._condition.wait_for(lambda: not self._busy(), seconds)

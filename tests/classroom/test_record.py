@@ -134,7 +134,7 @@ def test_two_notebooks_that_pass_at_once_lose_nothing(file):
         subprocess.Popen([sys.executable, "-c", program, number, str(file.parent)], cwd=HERE)
         for number in "12"
     ]
-    assert [writer.wait(120) for writer in writers] == [0, 0]
+    assert [writer.wait(600) for writer in writers] == [0, 0]
     assert len(passed(file)) == 40
 
 
