@@ -83,7 +83,7 @@ def _frame(axes: list[Axes]) -> None:
     for panel in axes:
         panel.set_xscale("log", base=2)
         panel.set(xlim=(RATES[0] / 1.3, RATES[-1] * 1.3), xlabel="learning rate")
-    axes[0].set(yscale="log", ylim=(0.01, 4), ylabel="training loss")
+    axes[0].set(yscale="log", ylim=(0.001, 4), ylabel="training loss")
     axes[1].set(ylim=(0, 1), ylabel="validation accuracy")
 
 
