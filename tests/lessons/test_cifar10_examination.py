@@ -87,7 +87,11 @@ def test_a_replay_chooses_by_some_images_and_judges_by_the_others(stored):
         ({"seeds": [1, 4], "tuning_seeds": [4]}, "stand in both"),
         ({"seeds": [77]}, "no run of"),
         ({"tune": {"learning_rate": [0.3]}}, "no run of"),
+        ({"tune": {"learning_rate": [0.2, 0.4, 0.8]}}, "seed 0 was trained at 1.6"),
         ({"tune": {"momentum": [0.9]}}, "takes learning_rate"),
+        ({"tune": {"learning_rate": []}}, "takes learning_rate"),
+        ({"seeds": []}, "seeds: got none"),
+        ({"tuning_seeds": []}, "tuning_seeds: got none"),
     ],
 )
 def test_a_replay_of_what_is_not_stored_is_refused(stored, changes, said):
@@ -95,6 +99,8 @@ def test_a_replay_of_what_is_not_stored_is_refused(stored, changes, said):
         trial_of(stored, **changes)
     with pytest.raises(ValueError, match="two or more"):
         replay.replay(stored, {"a": "crop"}, tune=RATES, tuning_seeds=[4], seeds=[0])
+    with pytest.raises(ValueError, match="'flip', takes one of none, crop, crop_flip"):
+        replay.replay(stored, {"a": "flip", "b": "crop"}, tune=RATES, tuning_seeds=[4], seeds=[0])
 
 
 def test_the_ladder_has_the_same_photographs_and_seeds_on_every_rung(stored):
@@ -121,6 +127,8 @@ def test_means_alone_do_not_pass_and_intervals_do(stored):
     assert not exercises.check_verdicts(by_mean, stored)
     assert not exercises.check_verdicts(by_interval | {1: "perhaps"}, stored)
     assert not exercises.check_verdicts({}, stored)
+    listed = exercises.check_diagnoses(dict.fromkeys(examination.LETTERS, ["healthy"]), stored)
+    assert "takes one of" in listed.message
     assert exercises.check_verdicts(by_interval, stored)
     assert len(set(by_interval.values())) >= 2
 
@@ -165,7 +173,10 @@ def test_each_network_has_levers_that_help_and_levers_that_do_not(stored):
     wrong = {"network 1": "averaged weights", "network 2": "label smoothing"}
     result = exercises.check_levers(wrong, stored)
     assert not result and "gained more" in result.message
-    assert not exercises.check_levers(best | {"network 2": "a prayer"}, stored)
+    for odd, said in (("a prayer", "takes one of"), (["crop and flip"], "takes one of")):
+        assert said in exercises.check_levers(best | {"network 2": odd}, stored).message
+    result = exercises.check_levers({"network 3": "crop and flip"}, stored)
+    assert "no answer yet to network 1, network 2" in result.message
 
 
 def test_an_experiment_of_ones_own_must_be_fair_and_its_verdict_must_follow(stored):

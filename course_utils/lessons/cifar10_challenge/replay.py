@@ -1,12 +1,14 @@
 """Fair comparisons of stored runs: as ``compare`` makes them, but nothing is trained.
 
-Notebook 15, sections 3 and 5.
+Notebook 15, sections 2, 4, 5 and 8.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+
+import pandas as pd
 
 from ...engine.history import History
 from ...evidence import Estimate
@@ -25,6 +27,27 @@ def rungs(stored: Stored) -> dict[str, History]:
     records = stored.records[f"rung, {six_views}"]
     found = stored.starting("rung, ") | {one_view: to_history(records, views=False)}
     return {lever: found[lever] for lever in ladder()}
+
+
+def schedules(stored: Stored) -> Trial:
+    """``compare`` on stored runs of FAST on all photographs: a constant rate and triangles, each at
+    the rate that seeds of its own and every other validation image chose; the rest judge."""
+    tuning, judged = {}, {}
+    for arm in ("constant", "cyclic"):
+        tried = [name for name in stored if name.startswith(f"tuning, {arm} ")]
+        tuning[arm] = [_half(record, 0) for name in tried for record in stored.records[name]]
+        judged[arm] = [_half(record, 1) for record in stored.records[f"judged, {arm}"]]
+    return _trial(tuning, judged)
+
+
+def tried(trial: Trial) -> pd.DataFrame:
+    """One row for each arm, one column for each rate: accuracy in % on the images that chose."""
+    rows = {
+        arm: {rate: 100 * each.val_correct.mean() for rate, each in runs.by(FIELD).items()}
+        for arm, runs in trial.tuning.items()
+    }
+    table = pd.DataFrame(rows).T.sort_index(axis=1)
+    return table.rename_axis(columns="rate").map("{:.1f}".format).replace("nan", "")
 
 
 def of_stored_runs(effects: Mapping[str, Estimate]) -> dict[str, Estimate]:
@@ -54,8 +77,11 @@ def replay(
         raise ValueError(f"arms: got {len(arms)}, takes two or more")
     if both := sorted(set(judges) & set(choosers)):
         raise ValueError(f"seeds, tuning_seeds: {both} stand in both; who chooses must not judge")
-    if set(tune) != {FIELD}:
-        raise ValueError(f"tune: got {', '.join(tune) or 'nothing'}, takes {FIELD}")
+    for name, given in {"seeds": judges, "tuning_seeds": choosers}.items():
+        if not given:
+            raise ValueError(f"{name}: got none, takes one or more")
+    if set(tune) != {FIELD} or not len(tune[FIELD]):
+        raise ValueError(f"tune: got {dict(tune)}, takes {FIELD} with one value or more")
     bank = [
         record
         for name, records in stored.records.items()
@@ -73,15 +99,23 @@ def replay(
 
 
 def _only(bank: list[Record], augment: str, rate: float, seed: int) -> Record:
-    """The run with these settings. Raises ValueError where there is none."""
-    wanted = {"augment": None if augment == "none" else augment, FIELD: rate, "seed": seed}
+    """The run with these settings. Raises ValueError where there is none, saying what there is."""
+    kinds: dict[str, dict[int, dict[float, Record]]] = {}
     for record in bank:
-        if all(record.facts["settings"][name] == value for name, value in wanted.items()):
-            return record
-    known = {
-        name: sorted({str(record.facts["settings"][name]) for record in bank}) for name in wanted
-    }
-    raise ValueError(f"arms, tune, seeds: no run of {wanted} is stored; there are {known}")
+        settings = record.facts["settings"]
+        runs = kinds.setdefault(settings["augment"] or "none", {})
+        runs.setdefault(settings["seed"], {})[settings[FIELD]] = record
+    if augment not in kinds:
+        raise ValueError(f"arms: got {augment!r}, takes one of {', '.join(kinds)}")
+    rates = kinds[augment].get(seed, {})
+    if rate in rates:
+        return rates[rate]
+    there = ", ".join(f"{each:g}" for each in rates)
+    known = ", ".join(map(str, sorted(kinds[augment])))
+    told = f"seed {seed} was trained at {there}" if rates else f"stored are the seeds {known}"
+    raise ValueError(
+        f"tune, seeds: no run of {augment!r} at rate {rate} with seed {seed} is stored; {told}"
+    )
 
 
 def _half(record: Record, start: int) -> Record:
