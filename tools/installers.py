@@ -19,6 +19,15 @@ HERE = Path(__file__).resolve().parent.parent
 PLACES = re.compile(
     r"\.((extra.)?index.url|find.links|no.index|constraint|proxy|cert|client.cert)="
 )
+# All settings that say where to look for packages: a newer ordinary build on another of a machine's
+# indexes would be taken instead of the one that was asked for.
+PLACES_TO_FIND = (
+    "PIP_INDEX_URL",
+    "PIP_EXTRA_INDEX_URL",
+    "PIP_FIND_LINKS",
+    "UV_DEFAULT_INDEX",
+    "UV_INDEX",
+)
 # What only PyTorch's builds for graphics cards need.
 ACCELERATOR_PACKAGES = re.compile(
     r"^(nvidia|cuda)[-_]|^(triton|pytorch[-_]triton)\b", re.IGNORECASE
@@ -132,7 +141,7 @@ def install_torch(
     """
     environment = {}
     if "://" in build:
-        environment = {"PIP_INDEX_URL": build, "UV_DEFAULT_INDEX": build}
+        environment = dict.fromkeys(PLACES_TO_FIND, build)
     elif install.name == "uv" and build != "default":
         environment = {"UV_TORCH_BACKEND": build}
     elif build != "default":
