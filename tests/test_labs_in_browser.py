@@ -104,7 +104,7 @@ class Driven:
         self.notebook, self.lab, self.number = notebook, lab, number
         self.first: list[float] = []
         self.finished: list[float] = []
-        self.pictures = 0.0
+        self.pictures = self.values = 0.0
         self.began = time.perf_counter()
         lab.root.scroll_into_view_if_needed()
         lab.wait_at_rest()
@@ -212,7 +212,7 @@ class Driven:
     def a_drag(self) -> None:
         if self.lab.sliders():
             slider = max(self.lab.sliders(), key=lambda each: place(each, "max"))
-            self.pictures = self.lab.pictures_of_a_drag(slider) / 2
+            self.pictures, self.values = self.lab.a_drag(slider)
             self.agreed()
 
     def report(self) -> str:
@@ -222,6 +222,7 @@ class Driven:
 
         return (
             f"first change {told(self.first)}; finished {told(self.finished)}; "
-            f"{self.pictures:.0f} pictures a second in a drag; {len(self.first)} moves "
+            f"{self.pictures:.0f} pictures a second in a drag over {self.values:.0f} values a "
+            f"second; {len(self.first)} moves "
             f"({time.perf_counter() - self.began:.0f} s in all)"
         )

@@ -56,6 +56,10 @@ WATCH = """root => {
         'load', () => watched.pictures.push(performance.now()));
 }"""
 FORGET = "root => { root.courseWatched.acts.length = root.courseWatched.pictures.length = 0; }"
+COUNT_VALUES = """slider => {
+    slider.courseValues = 0;
+    slider.addEventListener('input', () => { slider.courseValues += 1; });
+}"""
 FIRST = """root => {
     const {acts, pictures} = root.courseWatched;
     const first = pictures.find(at => at > acts[0]);
@@ -119,9 +123,10 @@ class Lab:
         self.wait_at_rest(seconds)
         return first / 1000, time.perf_counter() - began
 
-    def pictures_of_a_drag(self, slider: Any, seconds: float = 2.0) -> int:
-        """Move a slider's handle to and fro for some seconds; how many pictures came before its
-        release."""
+    def a_drag(self, slider: Any, seconds: float = 2.0) -> tuple[float, float]:
+        """Move a slider's handle to and fro; returns (pictures before its release, values that it
+        took), each a second."""
+        slider.evaluate(COUNT_VALUES)
         box, mouse = slider.bounding_box(), self.root.page.mouse
         y = box["y"] + box["height"] / 2
         mouse.move(box["x"] + box["width"] / 2, y)
@@ -131,9 +136,10 @@ class Lab:
         while (left := end - time.perf_counter()) > 0:
             mouse.move(box["x"] + box["width"] * (0.1 + 0.8 * abs((left * 0.7) % 2 - 1)), y)
             time.sleep(0.015)
-        count = self.root.evaluate("root => root.courseWatched.pictures.length")
+        pictures = self.root.evaluate("root => root.courseWatched.pictures.length")
+        values = slider.evaluate("each => each.courseValues")
         mouse.up()
-        return count
+        return pictures / seconds, values / seconds
 
     def wait_at_rest(self, seconds: float = 60) -> None:
         self.root.page.wait_for_function(

@@ -23,10 +23,8 @@ from .picture import Picture
 from .worker import Values
 
 SPLITS = {"train": "training", "val": "validation"}
-FIRST_LOOKS = (
-    1,
-    4,
-)  # updates after which the first epoch is looked at, so that a picture comes soon
+# So that a picture comes soon: the first epoch is looked at after so many updates, on fewer images.
+FIRST_LOOKS, FIRST_IMAGES = (1, 4), 300
 
 
 class Curves:
@@ -54,7 +52,7 @@ class Curves:
                 points.append(getattr(run.history, name)[:, run.epoch - 1].copy())
         else:
             for split, part in zip(SPLITS, run.watched, strict=True):
-                loss, correct = run.evaluate(part)
+                loss, correct = run.evaluate(part.first(FIRST_IMAGES))
                 for quantity, table in (("loss", loss), ("accuracy", correct)):
                     point = np.full(len(run.history), np.nan)
                     point[run.indices] = table.mean(1)

@@ -107,10 +107,10 @@ def _sigmoid(values: np.ndarray) -> np.ndarray:
 # A deep network -----------------------------------------------------------------------------------
 
 DECADES = (1e-6, 1e4)
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # Where the outputs lie; what lies beyond is counted at the end.
 LIMITS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 ELSEWHERE = (-0.5, 3.0)
-NAMES = {"relu": "ReLU", "leaky_relu": "Leaky ReLU", "gelu": "GELU", "silu": "SiLU"}
 
 
 @dataclass(frozen=True)
@@ -124,16 +124,21 @@ class Profile:
     limits: tuple[float, float]
 
 
-def depth_frame(axes: list[Axes], depth: int, activation: str) -> None:
-    """Left the outputs of each layer, right the sizes of both signals."""
+def depth_frame(axes: list[Axes], limits: tuple[float, float]) -> None:
+    """Left the outputs of each layer, right the sizes of both signals. Layers lie between 0 and 1,
+    however many they are, so that another depth needs no other frame."""
     ridges, lines = axes
-    low, high = LIMITS.get(activation, ELSEWHERE)
-    ridges.set(xlabel=f"output of {NAMES.get(activation, activation)}", ylabel="hidden layer")
-    ridges.set(xlim=(low - 0.02, high + 0.02), ylim=(depth + 0.3, 0))
-    ticks = range(1, depth + 1) if depth <= 10 else range(2, depth + 1, 3)
-    ridges.set_yticks(ticks)
-    lines.set(xlabel="hidden layer", ylabel="size", yscale="log", ylim=DECADES)
-    lines.set(xlim=(0.8, depth + 0.2), xticks=ticks)
+    low, high = limits
+    ridges.set(xlabel="output of the activation", xlim=(low - 0.02, high + 0.02))
+    ridges.set(ylabel="hidden layer", ylim=(1.03, 0), yticks=[])
+    lines.set(xlabel="hidden layer", xlim=(0, 1), xticks=[])
+    powers = range(-6, 5, 2)
+    lines.set(ylabel="size", yscale="log", ylim=DECADES)
+    # Raised figures as letters: to have matplotlib set a power takes longer than to draw the panel.
+    words = [f"10{str(power).translate(RAISED)}" for power in powers]
+    lines.set_yticks([10.0**power for power in powers], words)
+    lines.minorticks_off()
+    ridges.yaxis.labelpad = lines.xaxis.labelpad = 18  # room for the numbers of the layers
     looks = {"image differences": style(0), "gradient": style(1)}
     proxies = [Line2D([], [], label=name, **look) for name, look in looks.items()]
     place = {"loc": "lower left", "bbox_to_anchor": (0, 0.97), "ncols": 2, "frameon": False}
@@ -143,6 +148,13 @@ def depth_frame(axes: list[Axes], depth: int, activation: str) -> None:
 def draw_depth(axes: list[Axes], profile: Profile) -> None:
     """A histogram for each layer (its height as a square root), and two lines."""
     ridges, lines = axes
+    depth = len(profile.spread)
+    for layer in range(1, depth + 1) if depth <= 10 else range(2, depth + 1, 3):
+        size = {"fontsize": 9.5}
+        beside, below = ridges.get_yaxis_transform(), lines.get_xaxis_transform()
+        ridges.text(-0.02, layer / depth, layer, transform=beside, ha="right", va="center", **size)
+        place = (layer - 0.5) / depth
+        lines.text(place, -0.03, layer, transform=below, ha="center", va="top", **size)
     low, high = profile.limits
     x, y = [], []
     for layer, array in enumerate(profile.outputs, start=1):
@@ -151,8 +163,8 @@ def draw_depth(axes: list[Axes], profile: Profile) -> None:
         x += [*np.repeat(edges, 2), np.nan]
         tops = layer - 0.85 * np.sqrt(count / count.max())
         y += [layer, *np.repeat(tops, 2), layer, np.nan]
-    ridges.plot(x, y, color=style(0)["color"], linewidth=1.1)
-    layers = np.arange(1, len(profile.spread) + 1)
+    ridges.plot(x, np.array(y) / depth, color=style(0)["color"], linewidth=1.1)
+    layers = (np.arange(depth) + 0.5) / depth
     for number, values in enumerate((profile.spread, profile.gradient)):
         seen = np.where(values > 0, values, np.nan)
         lines.plot(layers, seen, marker="os"[number], markersize=4, **style(number))

@@ -112,22 +112,19 @@ def depth_lab(dataset: Dataset, images: int = 200) -> Lab:
         "activation": choice("activation", [n for n in ACTIVATIONS if n != "identity"], "relu"),
         "size": slider("size, σ times √n", SIZES, 1.0),
     }
-    batch, shown = dataset.val.first(images), {"depth": 10, "activation": "relu"}
-    picture = Picture(
-        lambda axes: depth_frame(axes, shown["depth"], shown["activation"]), size=(8.4, 3.3)
-    )
+    batch, shown = dataset.val.first(images), {"limits": ELSEWHERE}
+    picture = Picture(lambda axes: depth_frame(axes, shown["limits"]), size=(8.4, 3.3))
 
     def run(values: Values) -> Generator[Profile, Values | None, None]:
-        kept = {name: values[name] for name in shown}
-        if kept != shown:
-            shown.update(kept)
+        limits = LIMITS.get(values["activation"], ELSEWHERE)
+        if limits != shown["limits"]:
+            shown["limits"] = limits
             picture.renew()
         with torch.random.fork_rng():
             torch.manual_seed(0)
             model = sized_network(batch.images[0].numel(), dataset.classes, **values)
         model = model.to(batch.images.device)
         spread, gradient, loss = signal_profile(model, batch)
-        limits = LIMITS.get(values["activation"], ELSEWHERE)
         yield Profile(_outputs(model, batch.images), spread, gradient, loss, limits)
 
     return Lab(

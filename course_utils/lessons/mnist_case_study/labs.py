@@ -64,7 +64,11 @@ class Cockpit:
 
     def __init__(self, patients: Mapping[str, tuple[Config, Dataset]]):
         self.patients = dict(patients)
-        self.untreated: dict[str, History] = {}
+        # At once: later, a learner would wait for it with a hand on a control.
+        self.untreated = {
+            name: fit(config.seeds(SEEDS), dataset, keep_models=False, progress=False)
+            for name, (config, dataset) in self.patients.items()
+        }
         self.log: dict[tuple[str, str], Estimate] = {}
 
     def config(self, values: Values) -> Config:
@@ -77,13 +81,9 @@ class Cockpit:
 
     def run(self, values: Values) -> Generator[Attempt, Values | None, None]:
         """Train, and yield the attempt as it grows."""
-        patient = values["patient"]
-        config, dataset = self.patients[patient]
-        if patient not in self.untreated:
-            options: dict[str, Any] = {"keep_models": False, "progress": False}
-            self.untreated[patient] = fit(config.seeds(SEEDS), dataset, **options)
+        dataset, untreated = self.patients[values["patient"]][1], self.untreated[values["patient"]]
         for curves in follow(self.config(values).seeds(SEEDS), dataset):
-            yield Attempt(values, curves, self.untreated[patient])
+            yield Attempt(values, curves, untreated)
 
     def note(self, values: Values, attempt: Attempt) -> None:
         """Keep a finished attempt in the log."""

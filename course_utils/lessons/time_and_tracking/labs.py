@@ -19,7 +19,7 @@ from ...engine.data import Dataset
 from ...engine.training import train
 from ...plots import COLOURS, EARLIER, GREY
 
-ROUNDS, UPDATES = 12, 4  # so many measurements of so many updates
+ROUNDS, UPDATES = 16, 2  # so many measurements of so many updates, after one that warms up
 COUNTS = [1, 2, 4, 8, 16, 32, 64]
 MOST, LEAST = 1000.0, 0.1  # milliseconds on the left axis
 HIGHEST_GAIN = 16
@@ -42,7 +42,7 @@ class Timing:
 def _updates(configs: list[Config], dataset: Dataset) -> Iterator[float]:
     """Seconds for each next few updates of these networks, trained as one stack."""
     runs = train(configs, dataset, keep_models=False)
-    next(runs)  # the first one builds the networks
+    next(runs)  # the first one builds the networks, and warms up
     while True:
         start = time.perf_counter()
         for _ in range(UPDATES):
@@ -55,11 +55,10 @@ def measure(
 ) -> Generator[Timing, Any, None]:
     """Time one network, whose seconds count once for each network of a loop, and a stack."""
     steps = math.ceil(len(dataset.train) / batch_size)
-    epochs = math.ceil((1 + (ROUNDS + 1) * UPDATES) / steps)
+    epochs = math.ceil((1 + ROUNDS * UPDATES) / steps)
     config = Config(width=width, batch_size=batch_size, epochs=epochs)
     single, stack = _updates([config], dataset), _updates(config.seeds(count), dataset)
     timing = Timing(count)
-    next(single), next(stack)
     for _ in range(ROUNDS):
         timing.loop.append(1000 * count * next(single))
         timing.stack.append(1000 * next(stack))

@@ -20,7 +20,8 @@ from ...plots import EARLIER, style
 
 RATES = [2.0**exponent for exponent in range(-10, -1)]
 SEEDS = 2
-LOOKS = (2, 5)  # updates of the first epoch after which it is looked at
+# The first epoch is looked at after so many updates, on fewer images: a picture is to come soon.
+LOOKS, FIRST_IMAGES = (1, 4), 200
 
 
 @dataclass
@@ -65,11 +66,13 @@ def _follow(
 ) -> Generator[Sweep, Values | None, None]:
     """Where a stack is cut, the rates that have not begun are NaN."""
     loss, accuracy = np.full(len(configs), np.nan), np.full(len(configs), np.nan)
-    few = dataset.train.first(500)
+    soon = dataset.train.first(FIRST_IMAGES), dataset.val.first(FIRST_IMAGES)
+    later = dataset.train.first(500), dataset.val
     for run in train(configs, dataset, model=model, keep_models=False):
         if run.epoch_ended or run.step in LOOKS or not run.active.any():
-            losses, _ = run.evaluate(few)
-            _, correct = run.evaluate(dataset.val)
+            known, fresh = later if run.epoch_ended else soon
+            losses, _ = run.evaluate(known)
+            _, correct = run.evaluate(fresh)
             loss[run.indices], accuracy[run.indices] = losses.mean(1), correct.mean(1)
             place = run.step / run.batches.count
             yield Sweep(_by_rate(loss), _by_rate(accuracy), place, configs[0].epochs)
