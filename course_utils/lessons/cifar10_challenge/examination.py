@@ -1,4 +1,4 @@
-"""The examination: what it asks, of stored runs, and what is right. Notebook 15, section 5."""
+"""The examination: what it asks, of stored runs, and what is right. Notebook 15, section 8."""
 
 from __future__ import annotations
 
@@ -96,13 +96,13 @@ def vital_signs(patients: Mapping[str, Record]) -> pd.DataFrame:
             "loss of batches": batch_loss[-1],
             "training loss": train_loss[-1],
             "validation loss": val_loss[-1],
-            "training": train[-1],
-            "validation": val[-1],
+            "training accuracy": train[-1],
+            "validation accuracy": val[-1],
             "rate in the middle": rate[len(rate) // 2],
             "first layer moved": moved[0],
             "last layer moved": moved[-1],
         }
-    return pd.DataFrame(rows).T
+    return pd.DataFrame(rows).T.astype(float).round(4)
 
 
 # Which lever would help? --------------------------------------------------------------------------

@@ -54,6 +54,8 @@ def plot_ward(patients: Mapping[str, Record]) -> Figure:
     for (letter, record), (left, right) in zip(patients.items(), places, strict=False):
         _chart(record, left, right)
         left.set_title(letter)
+    for panel in places[max(0, len(patients) - 2) : len(patients)].flat:
+        panel.set_xlabel("epoch", fontsize=9)
     for left, right in places[len(patients) :]:
         left.set_axis_off()
         right.set_axis_off()

@@ -118,6 +118,9 @@ def reports_table(stored: Stored) -> pd.DataFrame:
 
 
 def show_reports(stored: Stored) -> HTML:
-    """The table for a notebook, with nothing cut off."""
+    """The table for a notebook, with nothing cut off, and aligned as sentences are read."""
     with pd.option_context("display.max_colwidth", None):
-        return HTML(reports_table(stored).to_html())
+        table = reports_table(stored).to_html()
+    for cell in ("td", "th"):
+        table = table.replace(f"<{cell}>", f"<{cell} style='text-align: left'>")
+    return HTML(table)
