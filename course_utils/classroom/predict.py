@@ -98,13 +98,15 @@ class ChoicePrediction(Prediction):
         super().__init__(id, question, widgets.HBox(buttons, layout={"flex_flow": "row wrap"}))
 
     def _choose(self, change: dict[str, Any]) -> None:
+        option = self.options[self.buttons.index(change["owner"])]
         if change["new"]:
-            self._chosen = change["owner"].description
-        elif self._chosen == change["owner"].description:
+            self._chosen = option
+        elif self._chosen == option:
             self._chosen = None
-        for button in self.buttons:  # one answer at a time; the sign does not rest on colour alone
-            mine = button.description == self._chosen
-            button.value, button.icon = mine, "check" if mine else ""
+        # One answer at a time. Its sign is part of its name, for those who do not see the colour.
+        for option, button in zip(self.options, self.buttons, strict=True):
+            button.value = option == self._chosen
+            button.description = f"✔ {option}" if button.value else option
         if self._chosen is not None:
             self._note({"guess": self._chosen})
 
