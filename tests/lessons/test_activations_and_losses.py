@@ -187,6 +187,22 @@ def test_odd_or_even_changes_labels_and_nothing_else():
     assert torch.equal(parity.tuning.labels, SMALL.tuning.labels % 2)
 
 
+def test_squared_error_leaves_many_wrong_images_without_a_say():
+    torch.manual_seed(0)
+    logits = make_mlp(inputs=196, width=32, init="normal")(SMALL.train.images)
+    wrong = logits.argmax(dim=1) != SMALL.train.labels
+    one_hot = functional.one_hot(SMALL.train.labels, 10)
+    losses = {
+        "squared error": (logits.softmax(dim=1) - one_hot).square().sum(),
+        "cross-entropy": functional.cross_entropy(logits, SMALL.train.labels, reduction="sum"),
+    }
+    silent = {}
+    for name, loss in losses.items():
+        (slopes,) = torch.autograd.grad(loss, logits, retain_graph=True)
+        silent[name] = (slopes[wrong].norm(dim=1) < 0.01).float().mean().item()
+    assert silent["squared error"] > 0.25 and silent["cross-entropy"] == 0
+
+
 def test_three_ways_agree_where_float32_can_tell():
     ways = experiments.three_ways(torch.tensor([0.0, 2.0, 8.0]))
     for losses in ways.values():

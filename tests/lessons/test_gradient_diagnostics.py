@@ -1,7 +1,10 @@
 """Notebook 07: starters fail, solutions pass, experiments measure what they say."""
 
 import math
+import re
+from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -220,3 +223,22 @@ def test_the_labs_gradient_is_that_of_its_network():
         assert lab.text.startswith("The first layer's gradient is 10^-")
     finally:
         lab.close()
+
+
+# The lesson's text --------------------------------------------------------------------------------
+
+
+def test_the_hook_in_the_text_notes_the_gradient_of_every_step():
+    path = Path(__file__).parents[2] / "notebooks" / "07_gradient_diagnostics.ipynb"
+    texts = [cell.source for cell in nbformat.read(path, as_version=4).cells]
+    (snippet,) = re.findall(r"```python\n(.*?)```", "\n".join(texts), re.DOTALL)
+    model = build_mlp(TINY, DATA)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    given = {"model": model, "optimizer": optimizer}
+    exec(snippet, given)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(DATA.train.images).square().sum().backward()
+        optimizer.step()
+    assert len(given["norms"]) == 3
+    assert given["norms"][-1] == pytest.approx(model[1].weight.grad.norm().item())
