@@ -94,7 +94,8 @@ class ChoicePrediction(Prediction):
         for button in buttons:
             button.layout.width = "auto"
             button.observe(self._choose, names="value")
-        self.buttons, self._chosen = buttons, None
+        self.buttons = buttons
+        self._chosen: str | None = None
         super().__init__(id, question, widgets.HBox(buttons, layout={"flex_flow": "row wrap"}))
 
     def _choose(self, change: dict[str, Any]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import nbformat
 import pytest
+import torch
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from course_utils import Estimate, claim
@@ -170,6 +172,21 @@ def test_intervals_that_are_to_be_right_at_once_decide_less():
     assert right_at_once(small()) == (0, 0)
 
 
+def test_a_number_that_is_shown_twice_is_one_interval():
+    far = Estimate(100, 99, 101, 8)
+    again = small(card("AA1", {"one way": far, "the same": far}), card("AA2", far))
+    assert right_at_once(again) == (1, 1)
+    elsewhere = small(card("AA1", far), card("AA2", far, "02_b"))
+    assert right_at_once(elsewhere) == (2, 2), "another notebook measured it anew"
+
+
+def test_a_table_says_each_claim_in_the_words_that_were_tested():
+    tested = Card("01_a", claim("AA1", "A thing helps (here: on digits)", YES, above=0))
+    assert (
+        "AA1 A thing helps (here: on digits)" in figures.family_table(small(tested), "AA").to_html()
+    )
+
+
 def test_what_fell_when_it_was_repeated_is_named():
     one, two = card("AA1", YES), card("AA2", NO)
     one.claim.robustness.update(widened="holds", doubled="falls to *refuted*")
@@ -223,3 +240,19 @@ def right(effect, threshold):
 )
 def test_the_rule_behind_a_card(answer, passes):
     assert ("✔ passed" in str(exercises.check_verdict(answer))) == passes
+
+
+# The lesson's text --------------------------------------------------------------------------------
+
+
+def test_the_text_s_comparison_on_data_of_ones_own_runs():
+    texts = [cell.source for cell in nbformat.read(NOTEBOOKS / "16_claims.ipynb", 4).cells]
+    (snippet,) = re.findall(r"```python\n(.*?)```", "\n".join(texts), re.DOTALL)
+
+    def pair(count):  # in colour, not square, three classes
+        return torch.rand(count, 3, 4, 6), torch.arange(count) % 3
+
+    given = {name: pair(30) for name in ("train", "val", "test", "extra")}
+    exec(snippet, given)
+    assert set(given["trial"].chosen) == {"plain", "dropout"}
+    assert given["mine"].classes == 3

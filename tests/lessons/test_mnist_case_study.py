@@ -139,12 +139,21 @@ def test_an_attempt_is_compared_with_the_untreated_patient_of_the_same_seeds(coc
     gain = difference(trained(own, range(4)), trained(PATIENT, range(4)))
     assert f"gain {gain}" in cockpit.text and "init xavier, rate × 3" in cockpit.text
     rows = cockpit.table(cockpit.result)
-    assert ("init xavier, rate × 3", str(gain)) in rows and rows[0][0].endswith("patient A")
+    assert ("▸ init xavier, rate × 3", str(gain)) in rows and rows[0][0].endswith("patient A")
+    assert sum(words.startswith("▸") for words, _ in rows) == 1, "what is shown, and no other"
     cockpit.set(patient="patient B", init="as it is", times=1.0)
     cockpit.worker.wait()
     assert cockpit.table(cockpit.result)[1:] == [
-        ("nothing", str(difference(*[trained(PATIENT, range(4))] * 2)))
+        ("▸ nothing", str(difference(*[trained(PATIENT, range(4))] * 2)))
     ]
+
+
+def test_the_log_shows_the_present_attempt_however_far_down_it_ranks(cockpit):
+    log = cockpit.table.__self__.log
+    for place in range(2 * labs.LONGEST_LOG):
+        log["patient A", f"treatment {place}"] = points(0.5, 0.1)
+    rows = cockpit.table(cockpit.result)
+    assert len(rows) == 1 + labs.LONGEST_LOG + 1 and rows[-1][0] == "▸ nothing"
 
 
 def test_the_cockpits_code_repeats_its_run(cockpit):

@@ -101,10 +101,10 @@ class Table(Styler):
 
 
 def family_table(ledger: Ledger, family: str) -> Table:
-    """All effects of the claims of one family, one row each."""
+    """All effects of the claims of one family, one row each; each card in the words it tested."""
     rows = [
         {
-            "claim": f"{entry.id} {entry.sentence}",
+            "claim": f"{entry.id} {card.claim.statement}",
             "verdict": card.claim.verdict,
             "where": name,
             "measured, with its 95 % interval": f"{sign} {effect}",

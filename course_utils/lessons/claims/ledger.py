@@ -168,12 +168,16 @@ def right_at_once(ledger: Ledger) -> tuple[int, int]:
 
     Each is widened as Bonferroni asks for that many intervals, by Student's t with one degree of
     freedom less than there are seeds. Those that also cover the choice of images have more: the
-    second number is a lower bound.
+    second number is a lower bound. A number that a notebook shows twice, on two cards or in two
+    circumstances that come to the same, is one, and counts by the threshold nearer to it.
     """
-    effects = sampled(ledger)
-    clear = np.array([clearance(card.claim, effect) for card, _, effect in effects])
-    freedom = np.array([max(effect.seeds - 1, 1) for _, _, effect in effects])
-    share = 0.025 / max(len(effects), 1)
+    nearest: dict[tuple, tuple[float, int]] = {}
+    for card, _, effect in sampled(ledger):
+        measured = (card.notebook, effect.value, effect.low, effect.high)
+        here = clearance(card.claim, effect), max(effect.seeds - 1, 1)
+        nearest[measured] = min(nearest.get(measured, here), here)
+    clear, freedom = np.array(list(nearest.values()) or [(0.0, 1)]).T
+    share = 0.025 / max(len(nearest), 1)
     factor = stats.t.ppf(1 - share, freedom) / stats.t.ppf(0.975, freedom)
     return int((clear > 0).sum()), int((clear + 1 > factor).sum())
 

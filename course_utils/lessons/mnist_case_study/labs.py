@@ -26,6 +26,7 @@ AS_IT_IS = "as it is"
 SEEDS = 4
 DATA_NAMES = {"patient A": "mnist", "patient B": "few"}  # what the notebook calls the digits
 LONGEST_LOG = 6
+NOW = "▸ "  # in the log, before the attempt that the picture shows
 SPLITS = {"train": "training", "val": "validation"}
 
 
@@ -90,11 +91,16 @@ class Cockpit:
         self.log[values["patient"], attempt.changes] = attempt.gain
 
     def table(self, attempt: Attempt) -> Sequence[Sequence[str]]:
-        """The log of this patient, the largest gain first."""
+        """The log of this patient, the largest gain first; a sign stands before what is shown."""
         patient = attempt.values["patient"]
         mine = [(gain, words) for (who, words), gain in self.log.items() if who == patient]
         mine.sort(key=lambda entry: -entry[0].value)
-        rows = [(words, str(gain)) for gain, words in mine[:LONGEST_LOG]]
+        kept = [
+            row
+            for place, row in enumerate(mine)
+            if place < LONGEST_LOG or row[1] == attempt.changes
+        ]
+        rows = [(NOW * (words == attempt.changes) + words, str(gain)) for gain, words in kept]
         return [(f"changed in {patient}", "gain"), *rows]
 
 
