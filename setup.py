@@ -19,6 +19,7 @@ DATA = (
     "mnist_sample.npz",
     "races.npz",
     "runs_on_photographs.npz",
+    "widths.npz",
     *(["robustness.json"] if (HERE / "data" / "robustness.json").exists() else []),
     *sorted(
         f"{folder}/{path.name}"

@@ -83,7 +83,16 @@ BEARS = {
         ("11 WB4", "then: over plain sigmoid, SGD", "above", 0),
         ("11 WB4", "now: over ReLU and He", "below", 0),
     ],
-    "12.q-carry": [("12 NW1", "standard", "above", 1)],
+    "12.q-carry": [
+        ("12 NW1", "standard", "above", 1),
+        ("12 NW1", "standard, 32 to 1,024", "above", 1),
+    ],
+    "12.q-decay": [
+        ("12 NW7", "plain", "above", -0.5),
+        ("12 NW7", "plain", "below", 0.2),
+        ("12 NW7", "layer normalisation", "below", -0.2),
+    ],
+    "12.q-law": [("12 NW6", "width", "above", 0)],
     "12.q-halfway": [
         ("12 NW4", "2 epochs", "above", 0),
         ("12 NW4", "6 epochs", "below", 0.01),

@@ -59,7 +59,7 @@ def check_running_mean(update: Callable[..., Any]) -> Iterator[tuple[Any, str]]:
 @exercise(
     "12.3",
     hints=[
-        "Start from the cell of section 4 that calls compare, and change one thing.",
+        "Start from the cell of section 6 that calls compare, and change one thing.",
         "The table's last column says which choice lies at an edge. Add a value beyond it.",
         "A verdict is *supported* when the whole interval lies above zero, *refuted* when it lies "
         "below, and *not settled* when zero is inside.",

@@ -24,38 +24,51 @@ from ...threads import Threads
 AfterStep = Callable[[Run, dict[str, Tensor]], object]
 
 
-def losses_by_rate(history: History, metric: str = "train_loss") -> tuple[np.ndarray, np.ndarray]:
-    """(rates [rate], final value [rate, seed]), rates ascending; NaN for a run that diverged."""
-    groups = history.by("learning_rate")
-    rates = sorted(groups)
-    return np.array(rates), np.stack([groups[rate].final(metric) for rate in rates])
+def finals_by(history: History, field: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """(values [value], final metric [value, seed]), values of the field ascending; NaN for a run
+    that diverged."""
+    groups = history.by(field)
+    values = sorted(groups)
+    return np.array(values), np.stack([groups[value].final(metric) for value in values])
 
 
-def best_exponents(history: History) -> np.ndarray:
-    """[seed]: log2 of the rate with the lowest final training loss.
+def best_exponents(
+    history: History, field: str = "learning_rate", metric: str = "train_loss"
+) -> np.ndarray:
+    """[seed]: log2 of the field's value with the lowest final loss, or the highest accuracy.
 
-    Between the rates that were tried, log loss over log rate is taken to be a parabola through the
-    lowest point and its two neighbours; at an end of the grid, the end itself stands.
+    Between the values that were tried, the logarithm of loss (or of error) over that of the value
+    is taken to be a parabola through the lowest point and its two neighbours; at an end of the
+    grid, the end itself stands.
     """
-    rates, losses = losses_by_rate(history)
-    places, heights = np.log2(rates), np.log(np.where(np.isfinite(losses), losses, np.inf))
+    values, finals = finals_by(history, field, metric)
+    costs = finals if metric.endswith("loss") else 1 - finals
+    places, heights = np.log2(values), np.log(np.where(np.isfinite(costs), costs, np.inf))
     found = []
     for column in heights.T:
         middle = int(np.argmin(column))
-        if not 0 < middle < len(rates) - 1 or not np.isfinite(column[middle + 1]):
+        if not 0 < middle < len(values) - 1 or not np.isfinite(column[middle + 1]):
             found.append(places[middle])
             continue
         left, low, right = column[middle - 1 : middle + 2]
-        step = places[middle + 1] - places[middle]
-        found.append(places[middle] + step * 0.5 * (left - right) / (left - 2 * low + right))
+        step, bend = places[middle + 1] - places[middle], left - 2 * low + right
+        found.append(places[middle] + (step * 0.5 * (left - right) / bend if bend > 0 else 0))
     return np.array(found)
+
+
+def decay_slopes(history: History, metric: str = "val_accuracy") -> np.ndarray:
+    """[seed]: by how many doublings the best weight decay rises as the learning rate doubles: the
+    slope of a straight line through the logarithms. At -1, their product stays."""
+    by_rate = history.by("learning_rate")
+    best = [best_exponents(runs, "weight_decay", metric) for runs in by_rate.values()]
+    return np.polyfit(np.log2(list(by_rate)), np.array(best), 1)[0]
 
 
 def price_of_transfer(small: History, large: History) -> Estimate:
     """How many times larger the large network's training loss is with the small one's best rate
     than with its own best, seed by seed; both rates are the best in the mean, of those tried."""
-    rates, losses = losses_by_rate(large)
-    taken = losses_by_rate(small)
+    rates, losses = finals_by(large, "learning_rate", "train_loss")
+    taken = finals_by(small, "learning_rate", "train_loss")
     chosen = taken[0][np.nanargmin(taken[1].mean(1))]
     place = int(np.abs(np.log(rates / chosen)).argmin())
     return ratio_interval(losses[place], losses[np.nanargmin(losses.mean(1))])
@@ -103,8 +116,29 @@ def _moves(
 # Schedule-free ------------------------------------------------------------------------------------
 
 
+def schedule_free(run: Run, memory: dict[str, Tensor], beta: float = 0.9) -> None:
+    """After each step of SGD: the update of schedule-free SGD (Defazio et al., arXiv 2405.15682).
+
+    z makes the steps, x is the mean of all places where z has been, gradients are taken between
+    the two, and the trained network is x.
+    """
+    weights = run.stack.rows  # [network, weight]; SGD has just moved them
+    rate = weights.new_tensor([[config.learning_rate] for config in run.configs])
+    step = rate * run.stack.gradients
+    if not memory:
+        memory["z"] = memory["x"] = weights + step  # where it began
+    memory["z"] = memory["z"] - step
+    memory["x"] = memory["x"] + (memory["z"] - memory["x"]) / (run.step + 1)
+    is_last = run.step == run.configs[0].epochs * run.batches.count
+    between = (1 - beta) * memory["z"] + beta * memory["x"]
+    weights.copy_(memory["x"] if is_last else between)
+
+
 def tuned_after_steps(
-    config: Config, dataset: Dataset, rates: Sequence[float], after_step: AfterStep
+    config: Config,
+    dataset: Dataset,
+    rates: Sequence[float],
+    after_step: AfterStep = schedule_free,
 ) -> tuple[float, History]:
     """(chosen rate, the runs that judge) of an algorithm that rewrites the weights after each step.
 
