@@ -238,6 +238,17 @@ def test_lab_without_a_browser_prints_a_loopback_address_with_a_token(tmp_path, 
     assert found.group(1) in ("127.0.0.1", "localhost")
 
 
+def test_jupyterlab_asks_nothing_about_news_before_the_first_cell():
+    from jupyterlab.commands import get_app_dir
+    from jupyterlab_server.settings_utils import get_settings
+
+    [given] = [each for each in lab.options(lab.START, True) if "app_settings_dir" in each]
+    folder = given.partition("=")[2]
+    name = "@jupyterlab/apputils-extension:notification"
+    found, _ = get_settings(folder, str(Path(get_app_dir()) / "schemas"), "", schema_name=name)
+    assert found["schema"]["properties"]["fetchNews"]["default"] == "false"
+
+
 def test_kernels_inherit_neither_a_backend_nor_a_proxy_for_this_machine():
     quiet = {"MPLBACKEND": "Agg", "PATH": "x"}
     lab.prepare(quiet)

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 START = Path(__file__).resolve().parent.parent / "notebooks" / "00_start_here.ipynb"
+SETTINGS = Path(__file__).resolve().parent / "lab_settings"  # no question about news at the start
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -39,6 +40,7 @@ def options(notebook: Path, browser: bool) -> list[str]:
         "--ServerApp.ip=127.0.0.1",
         f"--ServerApp.root_dir={notebook.parent}",
         f"--LabApp.default_url=/lab/tree/{quote(notebook.name)}",
+        f"--LabApp.app_settings_dir={SETTINGS}",
     ]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         given.append("--allow-root")  # containers; Jupyter refuses root otherwise
