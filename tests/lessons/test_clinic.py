@@ -5,6 +5,7 @@ from dataclasses import fields
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from matplotlib.text import Text
 
 from course_utils import Config, compare, load_mnist
 from course_utils.classroom.check import ATTEMPTS
@@ -261,5 +262,17 @@ def test_in_hard_mode_instruments_and_wrong_diagnoses_cost_points():
         lab.set(patient=2, diagnosis=labs.LOOK_FIRST)
         lab.worker.wait()
         assert "10 of 10" in lab.text and not lab.table(lab.result)
+    finally:
+        lab.close()
+
+
+def test_letters_can_be_read_in_a_narrow_window():
+    """A window of 1,024 pixels leaves 577 to a picture; letters should keep nine of them."""
+    lab = labs.clinic_lab(SMALL, seed=6, count=1)
+    try:
+        shrinks_to = 577 / (96 * lab.picture.size[0])
+        written = [text for text in lab.picture.figure.findobj(Text) if text.get_text()]
+        assert len(written) > 10
+        assert min(text.get_fontsize() for text in written) * 96 / 72 * shrinks_to >= 9
     finally:
         lab.close()

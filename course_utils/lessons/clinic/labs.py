@@ -21,7 +21,7 @@ from .patients import attend
 from .ward import answer, deal, treated
 
 LOOK_FIRST, NOTHING_MORE = "look first", "nothing more"
-SIZE = (8.6, 2.0)  # so that the facts below it are on the same screen
+SIZE = (8.4, 2.0)  # so that the facts below it are on the same screen
 MOST_ROWS = 12  # of facts, before two stand in one row
 POINTS, WRONG = 10, 3  # a wrong diagnosis costs three points
 COSTLY = {"gradient norms": 2, "update ratios": 3}  # instruments that are panels
@@ -155,7 +155,7 @@ def _frame(axes: list[Axes]) -> None:
             handles=proxies,
             loc="lower right",
             frameon=False,
-            fontsize=8,
+            fontsize=9.5,
             handlelength=1.0,
             handletextpad=0.4,
             labelspacing=0.2,
@@ -171,7 +171,7 @@ def _draw(axes: list[Axes], visit: Visit, earlier: Sequence[Earlier]) -> None:
         if visit.opened is not None and name not in visit.opened:
             for artist in list(axes[panel].lines):
                 artist.remove()
-            middle = {"transform": axes[panel].transAxes, "ha": "center", "fontsize": 9}
+            middle = {"transform": axes[panel].transAxes, "ha": "center", "fontsize": 9.5}
             axes[panel].text(0.3, 0.8, "closed", **middle)
 
 
