@@ -52,10 +52,6 @@ function build(root, look) {
   root.classList.add("course-lab");
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", `Lab: ${look.name}`);
-  // The notebook around us takes arrows, Enter and Space for itself, unless they end here.
-  root.addEventListener("keydown", event => {
-    if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation();
-  });
   const grid = element("div", { className: look.controls.length > 4 ? "controls two" : "controls" });
   look.controls.forEach((spec, number) => {
     const control = makeControl(spec, `${id}-${number}`, (name, place) => page.change(name, place));
@@ -108,11 +104,23 @@ function show(root, page, frame) {
   page.log.tabIndex = page.log.scrollHeight > page.log.clientHeight ? 0 : -1;
 }
 
+// The notebook around a lab takes arrows, Enter and Space for itself, some (Notebook 7) before they
+// reach the page's elements: so they end at the window. What a control does with them stays.
+function keepKeys(root) {
+  const keep = event => {
+    const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
+    if (plain && root.contains(event.target)) event.stopPropagation();
+  };
+  window.addEventListener("keydown", keep, true);
+  return () => window.removeEventListener("keydown", keep, true);
+}
+
 function render({ model, el }) {
   const root = element("div");
   el.append(root);
   const look = model.get("look");
   const page = Object.assign(build(root, look), { name: look.name });
+  const leaveKeys = keepKeys(root);
   let number = 0, answered = 0, waiting = null, timer = null, address = null;
 
   const send = message => model.send(message);
@@ -163,7 +171,7 @@ function render({ model, el }) {
   const watcher = new MutationObserver(greet);
   watcher.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name"] });
   requestAnimationFrame(greet);
-  return () => { model.off("msg:custom", hear); watcher.disconnect(); clearTimeout(timer); };
+  return () => { model.off("msg:custom", hear); watcher.disconnect(); leaveKeys(); clearTimeout(timer); };
 }
 
 function follow(image, moved) {
