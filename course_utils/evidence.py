@@ -50,12 +50,7 @@ def accuracy(history: History) -> Estimate:
     Raises ValueError unless the runs differ in their seed alone, each seed once: repeats of one run
     are no repeats, and a mean over several settings is the accuracy of none.
     """
-    mixed = [name for name in history.varied() if name != "seed"]
-    if mixed:
-        raise ValueError(
-            f"history: its runs differ in {', '.join(mixed)}, takes runs that differ in their seed "
-            "alone: select one setting first"
-        )
+    _refuse_mixtures(history)
     _refuse_repeats(history)
     return _two_way(history.val_correct.astype(float), "%")
 
@@ -69,6 +64,7 @@ def difference(treated: History, control: History) -> Estimate:
     sides = {"treated": treated, "control": control}
     rows, seeds = {}, {}
     for name, side in sides.items():
+        _refuse_mixtures(side, name)
         rows[name] = np.argsort([config.seed for config in side.configs])
         seeds[name] = [side.configs[row].seed for row in rows[name]]
     if seeds["treated"] != seeds["control"]:
@@ -76,7 +72,19 @@ def difference(treated: History, control: History) -> Estimate:
         raise ValueError(f"seeds: {got}, takes the same seeds on both sides, once each")
     _refuse_repeats(treated)
     both = [side.val_correct[rows[name]].astype(float) for name, side in sides.items()]
+    if both[0].shape != both[1].shape:
+        counts = " and ".join(str(each.shape[1]) for each in both)
+        raise ValueError(f"images: got {counts}, takes runs judged by the same validation images")
     return _two_way(both[0] - both[1], "points")
+
+
+def _refuse_mixtures(history: History, name: str = "history") -> None:
+    mixed = [field for field in history.varied() if field != "seed"]
+    if mixed:
+        raise ValueError(
+            f"{name}: its runs differ in {', '.join(mixed)}, takes runs that differ in their seed "
+            "alone: select one setting first"
+        )
 
 
 def _refuse_repeats(history: History) -> None:
@@ -129,9 +137,13 @@ def curve_interval(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(mean, low, high) of a curve [epoch] over the runs; low and high are NaN for a single run.
 
+    Raises ValueError unless the runs differ in their seed alone, each seed once, as ``accuracy``.
+
     An epoch that some runs did not reach is averaged over those that did. For accuracies the images
     count as a sample, too: at the last epoch the band is the interval that ``accuracy`` gives.
     """
+    _refuse_mixtures(history)
+    _refuse_repeats(history)
     curve = getattr(history, metric).astype(float)
     reached = np.isfinite(curve).sum(0)
     count = np.maximum(reached, 1)

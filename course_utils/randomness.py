@@ -6,9 +6,11 @@ the global generators of torch, NumPy or Python; ``Chance`` lends them out, to o
 
 from __future__ import annotations
 
+import functools
 import random
 import threading
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,11 +41,19 @@ class Chance:
     Outside, the global generators stand as if nobody had drawn; ``drew`` says whether a visit did.
     What the first two visits (to build a network, and to run it) take nothing from is NumPy's and
     Python's generator: looking after these costs more than a small network's whole step, so later
-    visits leave them alone, as ``foreign=False`` always does.
+    visits leave them alone, unless the code is ``suspected`` to draw from them later (see
+    ``may_draw``); ``foreign=False`` always does.
     """
 
-    def __init__(self, seed: int, device: torch.device | str = "cpu", foreign: bool = True):
+    def __init__(
+        self,
+        seed: int,
+        device: torch.device | str = "cpu",
+        foreign: bool = True,
+        suspected: bool = False,
+    ):
         self.seed, self.device, self.drew = seed, torch.device(device), False
+        self.suspected = suspected
         self._generators = [_TORCH, *([_NUMPY, _PYTHON] if foreign else [])]
         if self.device.type not in ("cpu", "meta"):
             own = torch.get_device_module(self.device)
@@ -78,7 +88,7 @@ class Chance:
     def _note_what_was_drawn(self) -> None:
         drawn = [not _same(*states) for states in zip(self._seeded, self._inside, strict=True)]
         self.drew = any(drawn)
-        if self._visits == TRIED:
+        if self._visits == TRIED and not self.suspected:
             foreign = [generator in (_NUMPY, _PYTHON) for generator in self._generators]
             kept = [n for n, used in enumerate(drawn) if used or not foreign[n]]
             self._generators = [self._generators[n] for n in kept]
@@ -98,3 +108,51 @@ def generator_on(device: torch.device) -> torch.Generator:
         return torch.Generator(device)
     except RuntimeError:
         return torch.Generator()
+
+
+def may_draw(code: Any) -> bool:
+    """Whether a function, or a module's own classes, names NumPy's or Python's generator anywhere:
+    it may begin to draw from it at any time. Of what it calls, only functions are looked into."""
+    seen: set[int] = set()
+
+    def found(thing: Any) -> bool:
+        if id(thing) in seen:
+            return False
+        seen.add(id(thing))
+        if isinstance(thing, torch.nn.Module):
+            return any(map(found, {type(part) for part in thing.modules()}))
+        if isinstance(thing, type):
+            own = [each for each in thing.__mro__ if not _is_library(each)]
+            return any(found(member) for each in own for member in vars(each).values())
+        if isinstance(thing, functools.partial):
+            return found(thing.func)
+        if isinstance(thing, types.MethodType):
+            return found(thing.__func__)
+        if isinstance(thing, types.FunctionType):
+            return not _is_library(thing) and _names_a_generator(thing, found)
+        return getattr(thing, "__module__", None) in ("random", "numpy.random.mtrand")
+
+    return found(code) or (callable(code) and found(type(code)))
+
+
+def _is_library(thing: Any) -> bool:
+    return str(thing.__module__).split(".")[0] in ("torch", "torchvision", "numpy", "builtins")
+
+
+def _names_a_generator(function: types.FunctionType, found: Callable[[Any], bool]) -> bool:
+    names = [name for code in _codes(function.__code__) for name in code.co_names]
+    used = [function.__globals__[name] for name in names if name in function.__globals__]
+    for cell in function.__closure__ or ():
+        try:
+            used.append(cell.cell_contents)
+        except ValueError:  # not bound yet
+            continue
+    return "random" in names or random in used or np.random in used or any(map(found, used))
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    """The code of a function, and of the functions within it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _codes(constant)

@@ -11,7 +11,18 @@ from IPython.core.interactiveshell import InteractiveShell
 from scipy import stats
 
 from cards import mark_reached
-from course_utils import Config, Estimate, History, accuracy, claim, difference, mean_interval
+from course_utils import (
+    Config,
+    Dataset,
+    Estimate,
+    History,
+    accuracy,
+    claim,
+    difference,
+    fit,
+    load_mnist,
+    mean_interval,
+)
 from course_utils.claims import TIED, Claim, differ, first_of, robustness_of
 from course_utils.evidence import (
     basin,
@@ -453,3 +464,22 @@ def test_a_repeat_counts_only_where_there_was_something_to_alter():
 )
 def test_a_card_names_its_threshold_in_the_unit_of_its_effects(unit, limit, told):
     assert told in str(claim("X", "It helps", Estimate(0.9, 0.85, 0.95, 8, unit), above=limit))
+
+
+def test_a_difference_and_a_band_refuse_what_accuracy_refuses():
+    few = load_mnist(subset=100, image_size=4, device="cpu")
+    base = Config(epochs=1, width=4)
+    sound = fit(base.seeds(3), few, progress=False)
+    pooled = fit(
+        [base.replace(learning_rate=0.01 * (seed + 1), seed=seed) for seed in range(3)],
+        few,
+        progress=False,
+    )
+    with pytest.raises(ValueError, match="^treated: its runs differ in learning_rate"):
+        difference(pooled, sound)
+    for history in (pooled, fit([base] * 3, few, progress=False)):
+        with pytest.raises(ValueError, match="differ in learning_rate|more than once"):
+            curve_interval(history)
+    other = Dataset(few.train, few.val.first(50), few.test)
+    with pytest.raises(ValueError, match="^images: got 1000 and 50"):
+        difference(sound, fit(base.seeds(3), other, progress=False))

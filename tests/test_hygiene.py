@@ -49,6 +49,7 @@ FLOORS = {
     "optional": 0,
     "threads": 0,
     "randomness": 0,
+    "refusals": 1,
     "stacking": 1,
     "engine": 2,
     "mnist": 3,

@@ -35,7 +35,7 @@ def test_every_plot_returns_its_axes_and_keeps_the_global_style(history, ax):
         plots.plot_curves(
             {str(rate): runs for rate, runs in history.by("learning_rate").items()}, ax=ax
         ),
-        plots.plot_gap(history, "loss", ax=Figure().subplots()),
+        plots.plot_gap(history.best("learning_rate"), "loss", ax=Figure().subplots()),
         plots.plot_basin({"AdamW": history}, ax=Figure().subplots()),
         plots.plot_estimates({"one": estimate}, ax=Figure().subplots(), zero=True),
         plots.plot_waterfall(
@@ -49,8 +49,9 @@ def test_every_plot_returns_its_axes_and_keeps_the_global_style(history, ax):
 
 
 def test_curves_are_the_means_of_the_runs(history, ax):
-    plots.plot_curves({"all": history}, ax=ax)
-    assert ax.lines[0].get_ydata() == pytest.approx(history.mean("val_accuracy"))
+    runs = history.best("learning_rate")
+    plots.plot_curves({"all": runs}, ax=ax)
+    assert ax.lines[0].get_ydata() == pytest.approx(runs.mean("val_accuracy"))
 
 
 def test_a_waterfall_ends_where_the_gains_add_up_to(ax):

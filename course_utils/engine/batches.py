@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import require
-from ..randomness import Chance, generator_on
+from ..randomness import Chance, generator_on, may_draw
+from ..refusals import checked_augment
 from .augment import AUGMENTATIONS
 from .config import Config
 from .data import Dataset
@@ -25,7 +24,8 @@ class Stream:
         self.order = torch.Generator().manual_seed(seed)
         self.noise = generator_on(device).manual_seed(seed)
         self.augment = AUGMENTATIONS[augment] if isinstance(augment, str) else augment
-        self.chance = Chance(seed, device) if callable(augment) else None
+        later = callable(augment) and may_draw(augment)
+        self.chance = Chance(seed, device, suspected=later) if callable(augment) else None
 
     def augmented(self, images: Tensor) -> Tensor:
         if self.augment is None:
@@ -34,21 +34,6 @@ class Stream:
             return self.augment(images, self.noise)
         with self.chance:
             return checked_augment(self.augment(images, self.noise), images)
-
-
-def checked_augment(result: Any, images: Tensor) -> Tensor:
-    """What an augmentation of one's own made of ``images``, if they are as many and of one kind.
-
-    Raises TypeError or ValueError that names ``augment``.
-    """
-    takes = "takes a function (images, generator) -> as many images of the same shape"
-    wrap = "a torchvision transform is wrapped: lambda images, generator: transform(images)"
-    returned = f"augment: it returned a {type(result).__name__}, {takes}; {wrap}"
-    require(isinstance(result, Tensor), returned, TypeError)
-    made, given = ((list(t.shape), t.dtype, t.device) for t in (result, images))
-    told = [f"{shape} of {dtype} on {device}" for shape, dtype, device in (made, given)]
-    require(made == given, f"augment: it made {told[0]} from {told[1]}, {takes}")
-    return result
 
 
 class Batches:

@@ -39,9 +39,17 @@ class Split:
         require(len(images) == len(labels), f"images, labels: got {counts}, takes one for each")
         places = f"{images.device} and {labels.device}"
         require(images.device == labels.device, f"images, labels: got {places}, takes one device")
-        if len(images) and not images.is_meta:
-            require(images.isfinite().all(), "images: got NaN or infinite pixels, takes numbers")
-            least = int(labels.min())
+        require(images[:1].numel() or not len(images), "images: got no pixel, takes at least one")
+        learnt = "images: got a tensor that requires a gradient, takes images.detach()"
+        require(not images.requires_grad, learnt)
+        self.look()
+
+    def look(self) -> None:
+        """Refuse contents that no network could learn from."""
+        if len(self) and not self.images.is_meta:
+            finite = self.images.sum().isfinite() or self.images.isfinite().all()
+            require(finite, "images: got NaN or infinite pixels, takes numbers")
+            least = int(self.labels.min())
             require(least >= 0, f"labels: got {least}, takes classes from 0 on")
 
     def __len__(self) -> int:
@@ -87,6 +95,12 @@ class Dataset:
             elsewhere = f"{name}: got images on {device}, train on {self.device}"
             require(device == self.device, elsewhere)
             require(len(part) or name == "test", f"{name}: got no image, takes at least one")
+
+    def look(self) -> None:
+        """Refuse contents that no network could learn from: in place, a tensor can be changed."""
+        for part in (self.train, self.val, self.test, self.tuning):
+            if part is not None:
+                part.look()
 
     def __getitem__(self, split: str) -> Split:
         if split not in SPLITS:

@@ -136,7 +136,7 @@ class History:
         count, epochs = self.val_loss.shape
         frame = pd.DataFrame()
         for name in dict.fromkeys([*self.varied(), "seed"]):
-            cells = [_cell(getattr(config, name)) for config in self.configs]
+            cells = _cells([getattr(config, name) for config in self.configs])
             kind = object if "none" in cells else None
             frame[name] = np.repeat(np.array(cells, dtype=kind), epochs)
         frame["epoch"] = np.tile(np.arange(1, epochs + 1), count)
@@ -151,8 +151,12 @@ def _equal(value: Any, other: Any) -> bool:
     return math.isclose(value, other, rel_tol=1e-9) if all(numbers) else value == other
 
 
-def _cell(value: Any) -> Any:
-    """A Config value as it should stand in a table: callables by their name."""
-    if value is None:
-        return "none"
-    return getattr(value, "__name__", str(value)) if callable(value) else value
+def _cells(values: list[Any]) -> list[Any]:
+    """Config values as they should stand in a table: callables by their name, two of one name
+    numbered."""
+    own = list(dict.fromkeys(filter(callable, values)))
+    names = [getattr(each, "__name__", type(each).__name__) for each in own]
+    many = [f"{name} {names[:n].count(name) + 1}" for n, name in enumerate(names)]
+    told = [one if names.count(one) == 1 else other for one, other in zip(names, many, strict=True)]
+    by_name = dict(zip(own, told, strict=True))
+    return ["none" if v is None else by_name[v] if callable(v) else v for v in values]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..errors import require
-from ..randomness import Chance
+from ..randomness import Chance, may_draw
+from ..refusals import checked_loss
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -22,7 +21,8 @@ class Losses:
 
     def __init__(self, loss: Loss | None, smoothing: list[float], chances: list[Chance]):
         self.loss, self.smoothing = loss, np.array(smoothing)
-        self.chances = [Chance(chance.seed, chance.device) for chance in chances]
+        later = loss is not None and may_draw(loss)
+        self.chances = [Chance(each.seed, each.device, suspected=later) for each in chances]
 
     def keep(self, positions: np.ndarray) -> None:
         """Go on with these networks alone."""
@@ -38,7 +38,9 @@ class Losses:
         rows = []
         for chance, own_logits, own_labels in zip(chances, logits, labels, strict=True):
             with chance:
-                rows.append(checked_loss(self.loss(own_logits, own_labels), own_labels))
+                # Copies: it may change in place what the other networks are to see as it was.
+                answer = self.loss(own_logits.clone(), own_labels.clone())
+                rows.append(checked_loss(answer, own_labels))
         return torch.stack(rows)
 
     def of_networks(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -48,13 +50,3 @@ class Losses:
             share = torch.from_numpy(self.smoothing).to(losses)
             losses = torch.lerp(losses, -logits.log_softmax(-1).mean((1, 2)), share)
         return losses
-
-
-def checked_loss(result: Any, labels: Tensor) -> Tensor:
-    """What a loss returned, if it is one number for each image. Raises TypeError or ValueError."""
-    takes = "takes a function (logits, labels) with one number for each image (reduction='none')"
-    returned = f"loss: it returned a {type(result).__name__}, {takes}"
-    require(isinstance(result, Tensor), returned, TypeError)
-    got = f"a result shaped {tuple(result.shape)} for {len(labels)} images"
-    require(result.shape == labels.shape, f"loss: got {got}, {takes}")
-    return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from ..randomness import Chance, may_draw
 from .schedules import make_schedule
 
 if TYPE_CHECKING:
@@ -61,13 +63,15 @@ def sharing(config: Config, index: int) -> tuple[tuple, tuple]:
 class Shared:
     """One optimiser, its schedule, and for each of its groups the rows of the stack it trains.
 
-    ``part`` says which of their parameters: "all", or for Muon "matrices" and "others".
+    ``part`` says which of their parameters: "all", or for Muon "matrices" and "others". ``chance``
+    is what a schedule of one's own may draw from.
     """
 
     optimizer: Optimizer
     schedule: LRScheduler | None
     part: str
     rows: list[slice]
+    chance: Chance | None = None
 
     def groups(self) -> list[tuple[slice, dict[str, Any]]]:
         """(rows, parameter group); without those that the stack has left behind."""
@@ -103,8 +107,11 @@ class Optimizers:
         optimizer = made[0]
         for other in made[1:]:
             optimizer.add_param_group(other.param_groups[0])
-        schedule = make_schedule(configs[0].schedule, optimizer, steps, configs[0].warmup)
-        self.shared.append(Shared(optimizer, schedule, part, rows))
+        own, seed = configs[0].schedule, configs[0].seed
+        chance = Chance(seed, suspected=may_draw(own)) if callable(own) else None
+        with chance or nullcontext():
+            schedule = make_schedule(own, optimizer, steps, configs[0].warmup)
+        self.shared.append(Shared(optimizer, schedule, part, rows, chance))
 
     def rates(self) -> np.ndarray:
         """[K]: the learning rate of each row's next update."""
@@ -119,7 +126,8 @@ class Optimizers:
         for shared in self.shared:
             shared.optimizer.step()
             if shared.schedule is not None and not isinstance(shared.schedule, ReduceLROnPlateau):
-                shared.schedule.step()
+                with shared.chance or nullcontext():
+                    shared.schedule.step()
 
     def end_epoch(self, losses: np.ndarray) -> None:
         """Tell the validation losses [K] to the schedules that listen to them."""

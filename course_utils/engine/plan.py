@@ -12,16 +12,17 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from ..errors import require
 from ..randomness import Chance
-from ..stacking.architecture import Way, check, key_of, most_together, way_of
+from ..refusals import checked_loss, rehearse
+from ..stacking.architecture import Way, key_of, most_together, way_of
+from ..stacking.copies import settled_copy
 from ..stacking.rows import LayerStack
-from ..stacking.single import settled_copy
 from ..stacking.stack import Stack
+from ..stacking.trial import check
 from .config import Config
-from .data import Dataset
-from .losses import Loss, checked_loss
+from .data import SPLITS, Dataset
+from .losses import Loss
 from .networks import make_mlp
 from .optimizers import make_optimizer, sharing
-from .schedules import rehearse
 
 Model = Callable[[Config, Dataset], nn.Module]
 Built = tuple[nn.Module, Chance]
@@ -55,7 +56,9 @@ def build(model: Model, config: Config, dataset: Dataset) -> Built:
         if any(isinstance(part, LazyModuleMixin) for part in network.modules()):
             network = settled_copy(network).to(dataset.device).eval()
             with torch.no_grad():
-                network(dataset.train.images[:2])  # gives a lazy layer its shape, and its weights
+                network(
+                    dataset.train.images[:2].clone()
+                )  # gives a lazy layer its shape, and its weights
     return network, chance
 
 
@@ -82,10 +85,15 @@ def refuse_nonsense(
     """
     got = f"dataset: got a {type(dataset).__name__}, takes a Dataset"
     require(isinstance(dataset, Dataset), got, TypeError)
+    dataset.look()  # again: tensors may have been changed since
     classes = dataset.classes if loss is None else 1
     known = set(dataset.train.labels.unique().tolist())
-    for name in ("val", "test"):
-        strange = sorted(set(dataset[name].labels.unique().tolist()) - known)
+    told = f"labels: got the class {max(known):,} and {len(known)} in all, takes 0, 1, 2 and so on"
+    require(max(known) < 1000 + 10 * len(known), told)
+    several = len(known) > 1 or loss is not None
+    require(several, f"train: has images of class {min(known)} alone: there is nothing to learn")
+    for name in SPLITS[1:] if dataset.tuning is None else (*SPLITS[1:], "tuning"):
+        strange = sorted(set(getattr(dataset, name).labels.unique().tolist()) - known)
         which = f"images of class {', '.join(map(str, strange))}, of which train has none"
         require(not strange, f"{name}: has {which}: no network could learn it")
     if loss is not None:
@@ -95,7 +103,7 @@ def refuse_nonsense(
         few = dataset.train.first(4)
         with Chance(0, dataset.device):
             logits = torch.zeros(len(few), dataset.classes, device=dataset.device)
-            checked_loss(loss(logits, few.labels), few.labels)
+            checked_loss(loss(logits, few.labels.clone()), few.labels)
     built: dict[int, Built] = {}
     shapes = [_shape(config) for config in configs]
     for index in (shapes.index(shape) for shape in dict.fromkeys(shapes)):
@@ -108,7 +116,8 @@ def refuse_nonsense(
         if callable(config.schedule):
             optimizer = make_optimizer(config, [nn.Parameter(torch.zeros(1, 1))])
             updates = config.epochs * -(-len(dataset.train) // config.batch_size)
-            rehearse(config.schedule, optimizer, updates)
+            with Chance(config.seed):
+                rehearse(config.schedule, optimizer, updates)
     return built
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from ..errors import require
+from ..refusals import checked_schedule
 
 WITH_OWN_START = ("plateau", "warmup_stable_decay")  # these take no warm-up besides
 
@@ -90,7 +90,7 @@ def make_schedule(
     every batch; a ReduceLROnPlateau after every epoch, with the validation loss.
     """
     if callable(schedule):
-        return _checked(schedule, optimizer)
+        return checked_schedule(schedule, optimizer)
     if schedule == "one_cycle" and warmup:
         return _one_cycle(optimizer, steps, float(warmup))
     climb = round(warmup * steps)
@@ -99,35 +99,3 @@ def make_schedule(
     start = lr_scheduler.LinearLR(optimizer, 0.01, 1.0, total_iters=climb)
     rest = SCHEDULES[schedule](optimizer, max(1, steps - climb))
     return lr_scheduler.SequentialLR(optimizer, [start, rest], milestones=[climb])
-
-
-def _checked(schedule: Callable[[Optimizer], LRScheduler], optimizer: Optimizer) -> LRScheduler:
-    """What a callable made of this optimiser, if it will do what its caller expects of it."""
-    before = [(group.get("momentum"), group.get("betas")) for group in optimizer.param_groups]
-    made = schedule(optimizer)
-    after = [(group.get("momentum"), group.get("betas")) for group in optimizer.param_groups]
-    takes = "takes a callable that returns a torch.optim.lr_scheduler of the optimizer it is given"
-    require(isinstance(made, LRScheduler), f"schedule: it returned {made!r}, {takes}", TypeError)
-    require(made.optimizer is optimizer, f"schedule: it returned another optimizer's, {takes}")
-    other_way = isinstance(made, ReduceLROnPlateau) and made.mode != "min"
-    require(not other_way, 'schedule: got mode="max", takes "min": it is told the loss')
-    moved = f"schedule: {type(made).__name__} changes the momentum, too; takes cycle_momentum=False"
-    require(before == after, moved)
-    return made
-
-
-def rehearse(
-    schedule: Callable[[Optimizer], LRScheduler], optimizer: Optimizer, steps: int
-) -> None:
-    """Walk a schedule of one's own through a whole run, on an optimiser that trains nothing.
-
-    Raises what the schedule raises, or TypeError or ValueError that names ``schedule``, before the
-    training and not in the middle of it.
-    """
-    made = _checked(schedule, optimizer)
-    for step in range(0 if isinstance(made, ReduceLROnPlateau) else steps):
-        rate = float(optimizer.param_groups[0]["lr"])
-        sensible = math.isfinite(rate) and rate >= 0
-        require(sensible, f"schedule: got a rate of {rate} at step {step}, takes 0 or more")
-        optimizer.step()
-        made.step()

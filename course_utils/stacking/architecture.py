@@ -1,25 +1,25 @@
-"""What a learner's network is: whether it can be trained, and which way of stacking serves it.
+"""What a learner's network is, and which way of stacking serves it.
 
 Everything here looks at copies: the network stays as it is.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Hashable
 from functools import partial
-from types import BuiltinFunctionType, FunctionType
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from ..randomness import Chance
-from .layers import TWINS, layers_of
+from .copies import has_hooks, settled_copy
+from .layers import BLOCK, TWINS, layers_of
 from .rows import LayerStack, MappedStack
-from .single import Single, settled_copy
+from .single import Single
 from .stack import Stack
+from .trial import HANDLED, plain, tried
 
 Way = Callable[[list[nn.Module], list[Chance], torch.device], Stack]
 FEW = 4  # images that a trial takes
@@ -28,36 +28,6 @@ FEW = 4  # images that a trial takes
 STACK_PARAMETERS = 1_000_000
 STACK_NUMBERS = 2**25
 SMALL = 50_000_000  # products in one update, below which a second thread hardly helps one network
-PLAIN = (bool, int, float, complex, str, bytes, type(None), type, torch.dtype, torch.device)
-HANDLED = ("_parameters", "_buffers", "_modules", "training")  # among a module's attributes
-
-
-def check(network: nn.Module, images: Tensor, sizes: tuple[int, ...], classes: int) -> None:
-    """Refuse, before any training, a network that could not be trained.
-
-    ``sizes`` are those of the batches of ``images`` that it will meet, ``classes`` the fewest
-    logits that it must have. Raises TypeError or ValueError that names ``model`` or ``batch_size``;
-    what the network itself raises is shown as it is, with a note.
-    """
-    if not any(parameter.requires_grad for parameter in network.parameters()):
-        raise ValueError("model: nothing in the network can be trained: all of it is frozen")
-    for name, parameter in network.named_parameters():
-        if parameter.dtype != torch.float32:
-            has = f"{name} is of {parameter.dtype}"
-            raise TypeError(f"model: {has}, takes torch.float32, which the images are of")
-    if 1 in sizes and any(isinstance(part, _BatchNorm) for part in network.modules()):
-        raise ValueError(
-            "batch_size: leaves a batch of one image, which BatchNorm cannot normalise; takes a "
-            f"size above 1 that leaves no remainder of 1 from {len(images):,} images"
-        )
-    for size in sizes:
-        logits, _ = _alone(network, images[:size], training=True)
-        if not isinstance(logits, Tensor):
-            got = type(logits).__name__
-            raise TypeError(f"model: its forward returned a {got}, takes logits [n, classes]")
-        if logits.dim() != 2 or len(logits) != size or logits.shape[1] < classes:
-            got = f"{list(logits.shape)} of {size} images of {classes} classes"
-            raise ValueError(f"model: its forward made {got}, takes logits [n, classes]")
 
 
 def key_of(network: nn.Module) -> Hashable:
@@ -71,15 +41,17 @@ def way_of(network: nn.Module, images: Tensor) -> Way:
     """The way of stacking that serves a network: the fastest that gives its own results."""
     if _is_layered(network):
         return LayerStack
-    images = images[:FEW]
-    disturbed = _alone(network, images, training=False)[1]
-    alone = partial(Single, disturbed=disturbed)
+    images = images[:FEW].clone()
+    looks = [tried(network, images, training) for training in (False, True)]
+    alone = partial(Single, disturbed=looks[0].disturbed, touches=looks[0].touched)
     if any(isinstance(each, _ConvNd) or not _is_ordinary(each) for each in network.modules()):
         return alone
-    if disturbed or _alone(network, images, training=True)[1]:
+    if any(look.disturbed or look.touched for look in looks):
         return alone
-    unused = _unused(network, images)
-    return partial(MappedStack, unused=unused) if _can_be_mapped(network, images, unused) else alone
+    with Chance(0, images.device):
+        unused = _unused(network, images)
+        mapped = _can_be_mapped(network, images, unused)
+    return partial(MappedStack, unused=unused) if mapped else alone
 
 
 def _is_layered(network: nn.Module) -> bool:
@@ -90,13 +62,17 @@ def _is_layered(network: nn.Module) -> bool:
     tensors = [id(each) for layer in layers for each in layer.parameters()]
     if not layers or type(layers[0]) is not nn.Flatten or len(set(tensors)) < len(tensors):
         return False
+    bare = itertools.takewhile(lambda layer: not list(layer.parameters()), layers)
+    if any(getattr(layer, "inplace", False) for layer in bare):  # it would change the images
+        return False
     return all(type(layer) in TWINS and _has_usual_settings(layer) for layer in layers)
 
 
 def _is_ordinary(module: nn.Module) -> bool:
     """No hook, and no forward that was put in the place of its class's."""
     own = vars(module)
-    return "forward" not in own and not any(own[name] for name in own if "hook" in name)
+    hooks = any(own[name] for name in own if "hook" in name)
+    return not hooks and "forward" not in own and not any(map(has_hooks, module.parameters(False)))
 
 
 def _has_usual_settings(layer: nn.Module) -> bool:
@@ -111,72 +87,29 @@ def _has_usual_settings(layer: nn.Module) -> bool:
 
 def _settings(layer: nn.Module) -> tuple:
     """Type, settings and shapes of a layer; a dropout's rate may differ within a stack."""
-    trained = tuple(parameter.requires_grad for parameter in layer.parameters())
+    trained = tuple((each.shape, each.requires_grad) for each in layer.parameters())
     return type(layer), "" if isinstance(layer, nn.Dropout) else layer.extra_repr(), trained
-
-
-def _alone(network: nn.Module, images: Tensor, training: bool) -> tuple[Any, bool]:
-    """(what it answers, whether it drew a random number or changed more than a buffer in place)."""
-    trial, chance = (
-        settled_copy(network).to(images.device).train(training),
-        Chance(0, images.device),
-    )
-    before = _attributes(trial, not training)
-    try:
-        with torch.set_grad_enabled(training), chance:
-            answer = trial(images)
-    except Exception as error:
-        error.add_note(
-            f"This came from the network that model made, for {list(images.shape)} images."
-        )
-        raise
-    return answer, chance.drew or before != _attributes(trial, not training)
-
-
-def _attributes(network: nn.Module, contents: bool) -> list:
-    """All that a module is besides its parameters: the same again, if nothing has changed.
-
-    ``contents`` says whether a buffer that was changed in place counts as changed.
-    """
-    found: list = []
-    for name, module in network.named_modules():
-        own = [(key, value) for key, value in vars(module).items() if key not in HANDLED]
-        found += [(name, key, _plain(value)) for key, value in own]
-        for key, buffer in module._buffers.items():
-            version = buffer._version if contents and buffer is not None else 0
-            found.append((name, key, id(buffer), version))
-    return found
-
-
-def _plain(value: Any) -> Hashable:
-    """Equal for equal settings; an object whose inside nobody knows equals no other."""
-    if isinstance(value, (*PLAIN, FunctionType, BuiltinFunctionType)):
-        return type(value), value
-    if isinstance(value, (tuple, list)):
-        return type(value), tuple(map(_plain, value))
-    if isinstance(value, (set, frozenset)):
-        return type(value), frozenset(map(_plain, value))
-    if isinstance(value, dict):
-        return type(value), tuple((_plain(key), _plain(each)) for key, each in value.items())
-    version = value._version if isinstance(value, Tensor) else 0
-    return type(value), id(value), version
 
 
 def _architecture(network: nn.Module) -> tuple:
     """Equal for networks that differ in the values of parameters and buffers alone."""
     modules = tuple(
-        (name, type(module), key, _plain(value))
+        (name, type(module), key, plain(value))
         for name, module in network.named_modules(remove_duplicate=False)
         for key, value in vars(module).items()
         if key not in HANDLED
     )
     places: dict[int, int] = {}
+
+    def place(tensor: Tensor) -> int:
+        return places.setdefault(id(tensor), len(places))
+
     tensors = [
         *network.named_parameters(remove_duplicate=False),
         *network.named_buffers(remove_duplicate=False),
     ]
     return modules, tuple(
-        (name, each.shape, each.dtype, each.requires_grad, places.setdefault(id(each), len(places)))
+        (name, each.shape, each.dtype, each.requires_grad, has_hooks(each), place(each))
         for name, each in tensors
     )
 
@@ -230,6 +163,8 @@ def most_together(way: Way, network: nn.Module, batch_size: int, pixels: int) ->
     parameters = list(network.parameters())
     units = sum(len(each) for each in parameters if each.dim() > 1)
     size = max(1, sum(each.numel() for each in parameters))
+    if any(isinstance(each, nn.Dropout) and each.p for each in network.modules()):
+        units *= 1 + 2 * BLOCK  # the numbers that are drawn ahead, and the masks made of them
     return max(1, min(STACK_PARAMETERS // size, STACK_NUMBERS // (batch_size * (pixels + units))))
 
 

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-BLOCK = 8  # dropout is drawn for so many batches at a time
+BLOCK = 8  # dropout is drawn for so many batches at a time,
+MOST_DRAWN = 2**22  # or for fewer, so that each network keeps no more numbers than these
 ELEMENTWISE = (
     *(nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Softplus),
     nn.Identity,
@@ -60,6 +61,9 @@ def _layer_norm(layer: Any, own: Tensors, x: Tensor, training: bool) -> Tensor:
 def _batch_norm(layer: Any, own: Tensors, x: Tensor, training: bool) -> Tensor:
     mean, var = own["running_mean"].unsqueeze(2), own["running_var"].unsqueeze(2)
     if training:
+        if x.shape[2] < 2:  # as torch's own layer does
+            one = "batch_size: left a batch of one image"
+            raise ValueError(f"{one}, which BatchNorm cannot normalise; takes one above 1")
         with torch.no_grad():
             batch_var, batch_mean = torch.var_mean(x, 2, correction=1, keepdim=True)
             mean.lerp_(batch_mean.float(), layer.momentum)
@@ -100,7 +104,8 @@ class Dropout:
             return x
         units, n = x.shape[1:]
         if self._next == self._numbers.shape[1] or n > self._numbers.shape[3]:
-            draws = [each.random((BLOCK, units, n), np.float32) for each in self._generators]
+            block = max(1, min(BLOCK, MOST_DRAWN // (units * n)))
+            draws = [each.random((block, units, n), np.float32) for each in self._generators]
             self._numbers, self._next = np.stack(draws), 0
             self._make_masks()
         self._next += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -11,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.nn.utils import parameters_to_vector
 
 from ..randomness import Chance
+from .copies import settled_copy
 from .layers import TWINS, Dropout, layers_of
-from .stack import Stack, Weights, dropouts_of, hidden_matrices
+from .stack import Stack, Weights, dropouts_of, flat, hidden_matrices
 
 
 class RowStack(Stack):
@@ -36,9 +35,9 @@ class RowStack(Stack):
         for network in networks:
             tensors = dict(network.named_parameters()) | dict(network.named_buffers())
             trained = [tensors.pop(name).to(device) for name in self.trained]
-            vectors.append(parameters_to_vector(trained))
+            vectors.append(flat(trained))
             others.append(tensors)
-        self.rows = torch.stack(vectors).detach()
+        self.rows = torch.stack(vectors)
         self.others = {
             name: torch.stack([each[name].detach().to(device) for each in others])
             for name in others[0]
@@ -157,7 +156,7 @@ class MappedStack(RowStack):
         unused: Iterable[str] = (),
     ):
         super().__init__(networks, chances, device, unused)
-        self.module = copy.deepcopy(self.template).to(device)
+        self.module = settled_copy(self.template).to(device)
 
     def logits(self, images: Tensor, training: bool) -> Tensor:
         self.module.train(training)

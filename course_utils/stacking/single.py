@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_, parameters_to_vector
+from torch.nn.utils import clip_grad_norm_
 
-from ..randomness import Chance
-from .stack import Stack, Weights, hidden_matrices
+from ..randomness import Chance, may_draw
+from .copies import settled_copy
+from .stack import Stack, Weights, flat, hidden_matrices
 
 
 class Single(Stack):
@@ -23,10 +21,13 @@ class Single(Stack):
         chances: list[Chance],
         device: torch.device,
         disturbed: bool = False,
+        touches: bool = False,
     ):
         super().__init__(networks, chances, device)
-        self.module = self.template = copy.deepcopy(self.template).to(device)
+        self.module = self.template = settled_copy(self.template).to(device)
         self.disturbed = disturbed  # whether even an evaluation changes its state
+        self.touches = touches  # whether it changes the images that it is given
+        chances[0].suspected = may_draw(self.module)
 
     def slice_size(self, images: int) -> int:
         """All at once where the answers may depend on what came before."""
@@ -34,12 +35,12 @@ class Single(Stack):
 
     @property
     def rows(self) -> Tensor:  # type: ignore[override]
-        return parameters_to_vector(self._trained()).detach().unsqueeze(0)
+        return flat(self._trained()).unsqueeze(0)
 
     @property
     def gradients(self) -> Tensor:  # type: ignore[override]
         parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._trained()]
-        return parameters_to_vector(parts).unsqueeze(0)
+        return flat(parts).unsqueeze(0)
 
     def _trained(self) -> list[nn.Parameter]:
         return [p for p in self.module.parameters() if p.requires_grad]
@@ -50,11 +51,13 @@ class Single(Stack):
                 return self.module.train()(images[0]).unsqueeze(0)
         module = settled_copy(self.module) if self.disturbed else self.module
         with Chance(self.chances[0].seed, self.device):
-            return module.eval()(images[0]).unsqueeze(0)
+            given = images[0].clone() if self.touches else images[0]
+            return module.eval()(given).unsqueeze(0)
 
     def backward(self, losses: Tensor) -> None:
         self.module.zero_grad()
-        losses.sum().backward()
+        with self.chances[0]:  # a hook may draw, too
+            losses.sum().backward()
 
     def clip(self, limits: Tensor) -> None:
         clip_grad_norm_(self._trained(), float(limits[0]))
@@ -71,13 +74,3 @@ class Single(Stack):
 
     def weights(self, position: int) -> Weights:
         return Weights(settled_copy(self.module), {})
-
-
-def settled_copy(module: nn.Module) -> nn.Module:
-    """A deep copy, also of a module that has kept a tensor with its history of operations."""
-    memo: dict[int, Any] = {}
-    for part in module.modules():
-        for value in [*vars(part).values(), *part.buffers(recurse=False)]:
-            if isinstance(value, Tensor) and not value.is_leaf:
-                memo[id(value)] = value.detach().clone()
-    return copy.deepcopy(module, memo)

@@ -13,8 +13,8 @@ the results are the same.
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from ..randomness import Chance
+from .copies import settled_copy
 from .layers import layers_of
 
 
@@ -34,7 +35,7 @@ class Weights(NamedTuple):
 
     def to_module(self) -> nn.Module:
         """A plain module in evaluation mode, yours to keep."""
-        model = copy.deepcopy(self.template)
+        model = settled_copy(self.template)
         tensors = dict(model.named_parameters()) | dict(model.named_buffers())
         for name, value in self.values.items():
             tensors[name].data = value.clone()
@@ -94,6 +95,11 @@ class Stack(ABC):
 def dropouts_of(network: nn.Module) -> list[nn.Dropout]:
     """The dropout layers of a Sequential, in their order."""
     return [layer for _, layer in layers_of(network) if isinstance(layer, nn.Dropout)]
+
+
+def flat(tensors: Iterable[Tensor]) -> Tensor:
+    """All numbers of several tensors in one row, however each lies in memory."""
+    return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
 
 
 def hidden_matrices(shapes: list[torch.Size]) -> list[bool]:

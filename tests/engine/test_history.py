@@ -196,3 +196,22 @@ def test_without_kept_models_the_curves_are_there_and_the_message_says_why_the_m
 def test_time_is_shared_among_the_runs():
     seconds = trained().seconds
     assert seconds.shape == (3,) and (seconds > 0).all() and len(set(seconds)) == 1
+
+
+def test_a_table_has_as_many_groups_as_there_are_values():
+    """None is kept by pandas, and two functions of one name are two."""
+    values = {
+        "augment": [None, lambda images, generator: images, lambda images, generator: 2 * images],
+        "momentum": [None, 0.5],
+        "clip_norm": [None, 1.0],
+        "patience": [None, 3],
+        "normalisation": [None, "layer"],
+    }
+    base = Config(optimizer="sgd", epochs=1, batch_size=50, width=4)
+    data = load_mnist(subset=100, image_size=4, device="cpu")
+    for name, tried in values.items():
+        configs = [base.replace(**{name: each}, seed=seed) for each in tried for seed in range(2)]
+        history = fit(configs, data, progress=False)
+        table = history.to_dataframe()
+        assert table.groupby(name).ngroups == len(history.by(name)) == len(tried), name
+        assert " at 0x" not in table[name].astype(str).sum()

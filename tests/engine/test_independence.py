@@ -2,6 +2,7 @@
 
 import random
 import threading
+from collections import deque
 from functools import partial
 
 import numpy as np
@@ -11,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils import prune
+from torch.optim import lr_scheduler
 
 from course_utils import Config, Dataset, fit, load_mnist
 from course_utils.engine import plan
@@ -25,8 +28,14 @@ BASE = Config(batch_size=25, epochs=2, width=6, optimizer="sgd", momentum=0.9, l
 RECORD = ("step_loss", "train_loss", "val_loss", "val_accuracy", "val_correct", "kept_epoch")
 
 
+PRISTINE = [t.clone() for part in (DATA.train, DATA.val) for t in (part.images, part.labels)]
+
+
 def run(configs, **options):
-    return fit(configs, DATA, progress=False, **options)
+    history = fit(configs, DATA, progress=False, **options)
+    now = [tensor for part in (DATA.train, DATA.val) for tensor in (part.images, part.labels)]
+    assert all(map(torch.equal, now, PRISTINE)), "the data were changed"
+    return history
 
 
 # Networks as learners write them
@@ -136,6 +145,96 @@ class NumPyNoise(nn.Module):
         return self.sign * self.inner(images.flatten(1) + 0.1 * noise)
 
 
+class Remembering(nn.Module):
+    """Keeps what it has seen in an object of Python's; with ``graph``, how it was computed, too."""
+
+    def __init__(self, memory, graph=False):
+        super().__init__()
+        self.inner, self.memory, self.graph = nn.Linear(16, 10), memory, graph
+
+    def forward(self, images):
+        answer = self.inner(images.flatten(1))
+        if self.training:
+            centre = answer.mean(0)
+            kept = centre if self.graph else centre.detach()
+            if isinstance(self.memory, dict):
+                self.memory["mean"] = kept
+            else:
+                self.memory.append(kept)
+        past = list(self.memory.values() if isinstance(self.memory, dict) else self.memory)
+        return answer - 3 * sum(each.detach() for each in past) if past else answer
+
+
+class Tally:
+    calls = 0
+
+
+class Tallying(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.tally = nn.Linear(16, 10), Tally()
+
+    def forward(self, images):
+        self.tally.calls += self.training
+        favoured = torch.arange(10) == self.tally.calls % 10
+        return self.inner(images.flatten(1)) + 2 * favoured
+
+
+class InPlace(nn.Module):
+    """Changes the images that it is given, as is harmless where a loader hands out copies."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(16, 10)
+
+    def forward(self, images):
+        images -= 0.5
+        return self.inner(images.flatten(1))
+
+
+class LateNoise(nn.Module):
+    """Draws from NumPy's and Python's generators from its fourth update on."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.calls = nn.Linear(16, 10), 0
+
+    def forward(self, images):
+        self.calls += self.training
+        if self.training and self.calls > 3:
+            images = images + np.random.rand() + random.random()
+        return self.inner(images.flatten(1))
+
+
+def noisy_gradient():
+    model = dense(nn.Tanh())
+    noise = lambda layer, into, out: (into[0] + 0.01 * torch.randn_like(into[0]),)  # noqa: E731
+    model[3].register_full_backward_hook(noise)
+    return model
+
+
+def masked():
+    model = dense(nn.Tanh())
+    model[1].weight.register_hook(lambda gradient: gradient * (torch.arange(16) < 8))
+    return model
+
+
+def narrowed():
+    """A layer made smaller by hand, in another layout in memory; what it says of itself is old."""
+    model = dense(nn.ReLU())
+    width = 2 + torch.initial_seed() % 2
+    model[1].weight = nn.Parameter(model[1].weight[:width].detach())
+    model[1].bias = nn.Parameter(model[1].bias[:width].detach())
+    model[3].weight = nn.Parameter(model[3].weight[:, :width].detach())
+    return model
+
+
+def pruned():
+    model = dense(nn.ReLU())
+    prune.random_unstructured(model[1], "weight", 0.5)
+    return model
+
+
 def dense(*middle):
     return nn.Sequential(nn.Flatten(), nn.Linear(16, 6), *middle, nn.Linear(6, 10))
 
@@ -192,6 +291,22 @@ NETWORKS = {
     "weight norm": lambda: nn.Sequential(
         nn.Flatten(), nn.utils.parametrizations.weight_norm(nn.Linear(16, 10))
     ),
+    "a list of tensors": lambda: Remembering([]),
+    "a dictionary of tensors with their history": lambda: Remembering({}, graph=True),
+    "a queue of tensors with their history": lambda: Remembering(deque(maxlen=2), graph=True),
+    "an object that counts": lambda: Tallying(),
+    "images in place": lambda: InPlace(),
+    "first layer in place": lambda: nn.Sequential(
+        nn.Flatten(), nn.SiLU(inplace=True), nn.Linear(16, 10)
+    ),
+    "late noise": lambda: LateNoise(),
+    "noisy gradient": noisy_gradient,
+    "masked gradient": masked,
+    "narrowed by hand": narrowed,
+    "pruned": pruned,
+    "lazy batch norm": lambda: nn.Sequential(
+        nn.Flatten(), nn.LazyLinear(6), nn.LazyBatchNorm1d(), nn.Linear(6, 10)
+    ),
     "lazy": lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(10)),
     "convolution": lambda: nn.Sequential(
         nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 10)
@@ -211,6 +326,16 @@ EXACT = {
     "hooked",
     "patched forward",
     "convolution",
+    "a list of tensors",
+    "a dictionary of tensors with their history",
+    "a queue of tensors with their history",
+    "an object that counts",
+    "images in place",
+    "first layer in place",
+    "late noise",
+    "noisy gradient",
+    "masked gradient",
+    "pruned",
 }
 
 
@@ -267,7 +392,7 @@ def test_a_trained_network_reproduces_its_record(kind):
     history = run(BASE.seeds(3), model=lambda config, dataset: NETWORKS[kind]())
     for index in range(3):
         with torch.no_grad():
-            right = history.model(index)(DATA.val.images).argmax(1) == DATA.val.labels
+            right = history.model(index)(DATA.val.images.clone()).argmax(1) == DATA.val.labels
         assert np.array_equal(right.numpy(), history.val_correct[index])
         assert history.final()[index] == pytest.approx(right.float().mean().item())
 
@@ -278,7 +403,7 @@ def test_early_stopping_keeps_the_network_that_it_names(kind):
     history = run(config.seeds(2), model=lambda config, dataset: NETWORKS[kind]())
     for index in np.flatnonzero(~history.diverged):
         with torch.no_grad():
-            right = history.model(int(index))(DATA.val.images).argmax(1) == DATA.val.labels
+            right = history.model(int(index))(DATA.val.images.clone()).argmax(1) == DATA.val.labels
         assert np.array_equal(right.numpy(), history.val_correct[index])
 
 
@@ -450,6 +575,56 @@ def test_draws_in_a_loss_and_in_an_augmentation_come_from_the_seed():
         assert_same_world(before, state_of_the_world())
         for index, config in enumerate(configs):
             assert_equal_records(together[index], run(config, **options), exact=False)
+
+
+def test_draws_in_a_schedule_come_from_the_seed():
+    def jumping(optimizer):
+        jump = lambda step: 0.5 + torch.rand(1).item() * random.random()  # noqa: E731
+        return lr_scheduler.LambdaLR(optimizer, jump)
+
+    configs, before = BASE.replace(schedule=jumping).seeds(3), state_of_the_world()
+    together, again = run(configs), run(configs)
+    assert_same_world(before, state_of_the_world())
+    np.testing.assert_array_equal(together.learning_rate, again.learning_rate)
+    assert len(set(together.learning_rate[:, 1].tolist())) == 3
+    for index, config in enumerate(configs):
+        np.testing.assert_array_equal(together.learning_rate[index], run(config).learning_rate[0])
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda logits, labels: logits.sub_(3), lambda logits, labels: labels.fill_(0)]
+)
+def test_a_loss_that_works_in_place_spoils_nothing(spoil):
+    def loss(logits, labels):
+        spoil(logits, labels)
+        return functional.cross_entropy(logits, labels, reduction="none")
+
+    together = run(BASE.seeds(3), loss=loss)
+    for index, config in enumerate(BASE.seeds(3)):
+        assert_equal_records(together[index], run(config, loss=loss), exact=False)
+
+
+def test_gradients_are_masked_as_the_hook_says():
+    before = run(BASE.replace(learning_rate=1e-30), model=lambda config, dataset: masked())
+    after = run(BASE, model=lambda config, dataset: masked())
+    moved = (after.model()[1].weight - before.model()[1].weight).abs().sum(0) > 0
+    assert moved.tolist()[8:] == [False] * 8 and moved[:8].any()
+
+
+def test_dropout_keeps_no_more_numbers_than_memory_holds(monkeypatch):
+    """Of each network, and by a stack of fewer networks; which changes the result of none."""
+    from course_utils.stacking import architecture, layers
+
+    config = BASE.replace(dropout=0.5, batch_size=60)
+    monkeypatch.setattr(layers, "MOST_DRAWN", 6 * 60 * 3)
+    expected, drawn = run(config.seeds(6)), []
+    monkeypatch.setattr(architecture, "STACK_NUMBERS", 2 * 60 * (16 + (6 + 10) * 17))
+
+    def note(current):
+        drawn.append((len(current.indices), current.stack.dropout[0]._numbers.shape[1]))
+
+    assert_equal_records(run(config.seeds(6), on_step=note), expected, exact=False)
+    assert set(drawn) == {(2, 3)}
 
 
 def test_a_loss_that_looks_at_its_whole_batch_sees_one_networks_batch():

@@ -39,6 +39,8 @@ def refused(config=BASE, dataset=DATA, **options):
         (IMAGES, LABELS.float(), "labels: got a tensor of torch.float32"),
         (IMAGES, LABELS.numpy(), "labels: got a ndarray"),
         (IMAGES, LABELS - 1, "labels: got -1"),
+        (IMAGES[:, :, :0], LABELS, "images: got no pixel"),
+        (IMAGES.clone().requires_grad_(), LABELS, "images: got a tensor that requires a gradient"),
         (
             IMAGES.clone().index_fill_(0, torch.tensor([3]), torch.nan),
             LABELS,
@@ -73,7 +75,26 @@ def test_splits_that_do_not_fit_together_are_refused_by_name(parts, message):
         Dataset(*parts)
 
 
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda split: split.images[3].fill_(torch.nan), "images: got NaN or infinite pixels"),
+        (lambda split: split.labels[3:].fill_(-1), "labels: got -1"),
+        (lambda split: split.labels.fill_(4), "train: has images of class 4 alone"),
+        (lambda split: split.labels.mul_(1_000_000), "labels: got the class 9,000,000"),
+    ],
+)
+def test_data_spoilt_after_they_were_made_are_refused(spoil, message):
+    train = Split(IMAGES.clone(), LABELS.clone())
+    data = Dataset(train, Split(IMAGES, LABELS), DATA.test)
+    spoil(train)
+    assert refused(dataset=data).startswith(message)
+
+
 def test_classes_that_no_network_could_learn_are_refused():
+    rare = LABELS < 9
+    few = Split(IMAGES[rare], LABELS[rare])
+    assert refused(dataset=Dataset(few, few, few, tuning=DATA.val)).startswith("tuning: has images")
     seen = LABELS < 8
     data = Dataset(Split(IMAGES[seen], LABELS[seen]), DATA.val, DATA.test)
     assert refused(dataset=data).startswith(
@@ -104,6 +125,12 @@ def frozen(config, dataset):
         (None, "model: got a NoneType"),
         (lambda config, dataset: None, "model: it returned a NoneType"),
         (lambda config, dataset: nn.Linear, "model: it returned a type"),
+        (
+            lambda config, dataset: torch.jit.script(
+                nn.Sequential(nn.Flatten(), nn.Linear(16, 10))
+            ),
+            "model: got a network compiled by torch.jit",
+        ),
         (frozen, "model: nothing in the network can be trained"),
         (
             lambda config, dataset: nn.Sequential(nn.Flatten(), nn.Linear(16, 10)).double(),
@@ -186,7 +213,33 @@ def test_a_batch_of_one_image_cannot_be_normalised(size, options):
     fit(config.replace(normalisation="layer"), DATA, progress=False)
 
 
+@pytest.mark.parametrize("size", [1, 59])
+def test_a_batch_size_turned_to_leave_one_image_is_refused(size):
+    def turn(run):
+        if run.epoch == 1:
+            run.set(batch_size=size)
+
+    with pytest.raises(ValueError, match="^batch_size: left a batch of one image"):
+        fit(BASE.replace(normalisation="batch"), DATA, progress=False, on_epoch=turn)
+
+
+def test_a_single_image_of_many_pixels_is_normalised_as_torch_does():
+    def model(config, dataset):
+        parts = nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(12, 10)
+        return nn.Sequential(*parts)
+
+    history = fit(BASE.replace(batch_size=59), DATA, progress=False, model=model)
+    assert np.isfinite(history.step_loss).all()
+
+
 # Schedules, losses, augmentations
+
+
+class Decaying(lr_scheduler.LambdaLR):
+    def step(self, epoch=None):
+        super().step(epoch)
+        for group in self.optimizer.param_groups:
+            group["weight_decay"] = 0.1 * self.last_epoch
 
 
 OTHER = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
@@ -212,6 +265,15 @@ OTHER = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
             "schedule: got a rate of nan at step 4",
         ),
         (lambda o: lr_scheduler.LambdaLR(o, lambda step: 1.0 - step), "schedule: got a rate of -"),
+        (
+            # begins at the momentum that there is, and changes it later
+            lambda o: lr_scheduler.CyclicLR(o, 0.01, 0.1, step_size_up=2, max_momentum=0.9),
+            "schedule: CyclicLR changes the momentum",
+        ),
+        (
+            lambda o: Decaying(o, lambda step: 1.0),
+            "schedule: Decaying changes the weight decay",
+        ),
     ],
 )
 def test_schedules_that_are_not_what_they_seem_are_refused(schedule, message):
