@@ -262,7 +262,7 @@ def test_a_missing_a_damaged_and_another_file_say_how_to_get_it_back(tmp_path):
 
 def test_effects_of_stored_runs_say_so():
     flagged = studies.of_stored_runs({"a": Estimate(1, 0, 2, 8)})
-    assert flagged["a"].flags == (studies.STORED,)
+    assert flagged["a"].flags == (f"these runs {studies.STORED}",)
 
 
 # Forecasts

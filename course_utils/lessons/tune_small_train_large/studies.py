@@ -30,7 +30,7 @@ from .networks import mup, standard
 WIDTHS = "widths.npz"
 METRICS = ("train_loss", "val_loss", "val_accuracy")
 SEEDS = 8
-STORED = "these runs are stored, and were not repeated with wider grids or longer training"
+STORED = "are stored, and were not repeated with wider grids or longer training"
 
 
 def digits() -> Dataset:
@@ -130,6 +130,8 @@ def stored_by(name: str, field: str) -> dict[Any, History]:
     return load_studies()[name].by(field)
 
 
-def of_stored_runs(effects: Mapping[str, Estimate]) -> dict[str, Estimate]:
-    """Effects of stored runs, each of which says so in a flag."""
-    return {name: effect.flagged(STORED) for name, effect in effects.items()}
+def of_stored_runs(
+    effects: Mapping[str, Estimate], which: str = "these runs"
+) -> dict[str, Estimate]:
+    """Effects of stored runs, each of which says so in a flag that names the runs."""
+    return {name: effect.flagged(f"{which} {STORED}") for name, effect in effects.items()}
