@@ -476,13 +476,10 @@ def test_the_processor_build_comes_from_the_index_that_is_named_and_stays(filled
 
 @pytest.mark.parametrize("installer", BOTH)
 def test_a_newer_ordinary_build_on_another_index_of_this_machine_is_not_taken(
-    filled, index, installer, tmp_path
+    filled, index, installer
 ):
-    """Places that a machine's own settings add, as files and as variables."""
     newer = f"{index.address}/newer/"
-    settings = tmp_path / "pip.conf"
-    settings.write_text(f"[global]\nextra-index-url = {newer}\n", encoding="utf-8")
-    places = {"PIP_CONFIG_FILE": str(settings), "UV_INDEX": newer}
+    places = {"PIP_EXTRA_INDEX_URL": newer, "UV_INDEX": newer}
     way = ("--installer", installer)
     filled.set_up(*way, "--torch", f"{index.address}/cpu/", **places)
     assert filled.packages() == PROCESSOR
