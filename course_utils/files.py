@@ -6,8 +6,10 @@ import hashlib
 import json
 import os
 import stat
+import struct
 import tempfile
 import time
+import tokenize
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +25,11 @@ DATA_FOLDER = PACKAGED if PACKAGED.is_dir() else PACKAGED.parent.parent / "data"
 WAIT_SECONDS = 10  # for another writer of the same file
 STALE_SECONDS = 3600  # after which what an interrupted writer left behind is cleared away
 LARGEST_FILE, LARGEST_ARRAYS = 300_000_000, 1_500_000_000  # bytes, packed and unpacked
-DAMAGED = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, NotImplementedError)
+# What Python's and NumPy's readers raise for contents that are no archive, or no array.
+DAMAGED = (
+    *(OSError, EOFError, BadZipFile, zlib.error, struct.error, tokenize.TokenError, SyntaxError),
+    *(ValueError, LookupError, TypeError, AttributeError, RuntimeError, MemoryError),
+)
 
 
 def restore(path: Path) -> str:
@@ -95,9 +101,10 @@ def read_arrays(
 def read_json(path: Path, advice: str | None = None) -> Any:
     """What a JSON file holds. Raises FileNotFoundError or ValueError, with how to get it back."""
     advice = restore(path) if advice is None else advice
+    contents = read_bytes(path, advice)
     try:
-        return json.loads(read_bytes(path, advice).decode("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        return json.loads(contents.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # of text, of JSON, of a number's length
         raise ValueError(f"{path.name} is damaged: {reason(error)}. {advice}") from error
 
 

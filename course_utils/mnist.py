@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 import os
 import shutil
+import socket
 import tempfile
 from http.client import HTTPException
 from pathlib import Path
@@ -17,6 +18,7 @@ from .engine import data
 from .engine.data import Dataset, Split
 from .files import DATA_FOLDER, read_arrays, reason
 
+PATIENCE = 30  # seconds that a silent server is waited for
 MNIST_SAMPLE_SHA256 = "b35c75650ccc9539f7e97f7121d732618222ef33018bfd9573616dd9fa74ea8e"
 
 
@@ -105,6 +107,8 @@ def _download_mnist(folder: Path) -> None:
             f"cannot write into the folder {folder.name!r} ({reason(error)}). "
             "Pass a folder of your own: load_mnist_full(folder=...)."
         ) from error
+    before = socket.getdefaulttimeout()  # torchvision itself would wait for ever
+    socket.setdefaulttimeout(PATIENCE)
     try:
         MNIST(unfinished, download=True)  # fetches both splits, and checks their MD5
         os.replace(unfinished / "MNIST", folder / "MNIST")
@@ -117,4 +121,5 @@ def _download_mnist(folder: Path) -> None:
             f"into {folder.name}/MNIST/raw; or stay with load_mnist(), which needs no network."
         ) from error
     finally:
+        socket.setdefaulttimeout(before)
         shutil.rmtree(unfinished, ignore_errors=True)

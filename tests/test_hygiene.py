@@ -218,6 +218,54 @@ def test_an_experiment_can_be_run_again_after_all_others(path):
     assert not problems
 
 
+CHANGING = {
+    *("append", "extend", "update", "pop", "popitem", "insert", "remove", "clear", "sort", "add"),
+    *("reverse", "setdefault", "discard", "load_state_dict", "requires_grad_"),
+}
+
+
+def changed_in_place(source: str) -> set[str]:
+    """Names whose objects a cell changes, outside of functions: by an item, an attribute, a method
+    or an operator."""
+    found, nodes = set(), [ast.parse(TransformerManager().transform_cell(source))]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Lambda)):
+            continue
+        nodes += ast.iter_child_nodes(node)
+        whole: ast.AST | None = None
+        if isinstance(node, ast.AugAssign):
+            whole = node.target
+        elif isinstance(node, (ast.Subscript, ast.Attribute)):
+            whole = None if isinstance(node.ctx, ast.Load) else node.value
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            name = node.func.attr
+            changes = name in CHANGING or (name.endswith("_") and not name.endswith("__"))
+            whole = node.func.value if changes else None
+        while isinstance(whole, (ast.Subscript, ast.Attribute)):
+            whole = whole.value
+        if isinstance(whole, ast.Name):
+            found.add(whole.id)
+    return found
+
+
+@each_lesson
+def test_what_an_earlier_cell_made_is_changed_by_no_later_one(path):
+    """Run again, a cell that appends to another cell's list would append once more."""
+    made: set[str] = set()
+    for index, cell in code_cells(path):
+        bound, _ = bound_and_read(cell.source)
+        assert not changed_in_place(cell.source) & made - bound, f"cell {index}"
+        made |= bound
+
+
+def test_changes_in_place_are_found():
+    for source in ("a[0] = 1", "a.b = 1", "a += 1", "a.append(1)", "a[0].c.zero_()", "del a[0]"):
+        assert changed_in_place(source) == {"a"}, source
+    for source in ("b = a[0] + a.c; print(a.sum(), a.__len__())", "def f(a):\n    a.append(1)"):
+        assert not changed_in_place(source), source
+
+
 @each_lesson
 def test_questions_have_names_and_ids_of_their_own_and_their_answers_are_folded(path):
     questions, ids = [], []
@@ -398,6 +446,34 @@ def test_a_notebook_imports_from_the_core_and_from_its_own_lesson(path):
         assert path.name in (package / "__init__.py").read_text(encoding="utf-8"), (
             f"{stem}/__init__.py names its notebook"
         )
+
+
+# What belongs to the whole process, and so to the cell that runs while a lab draws in its thread.
+PROCESS_WIDE = re.compile(
+    r"rc_context|rcParams|style\.use|matplotlib\.use|warnings\.|fork_rng|torch\.manual_seed|"
+    r"np\.random\.(seed|rand|normal|choice|shuffle)|(?<![\w.])random\.\w+\(|set_num_threads|"
+    r"set_default_|environ\[|chdir|set_verbosity|set_option|setlocale|set_printoptions"
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name in MODULES if "lab" in name or "figures" in name or "classroom" in name],
+)
+def test_labs_touch_no_state_of_the_whole_process(name):
+    found = [
+        line
+        for line in MODULES[name].read_text(encoding="utf-8").splitlines()
+        if PROCESS_WIDE.search(line) and "warnings.warn(" not in line
+    ]
+    assert not found, f"{name}: a cell may run meanwhile; for random draws, take Chance"
+
+
+def test_random_draws_are_lent_out_by_one_room():
+    """`fork_rng` in one thread would undo what another thread has put into torch's generator."""
+    assert not [
+        name for name, path in MODULES.items() if "fork_rng" in path.read_text(encoding="utf-8")
+    ]
 
 
 def test_modules_and_functions_are_short(record_property):

@@ -340,6 +340,17 @@ def test_a_download_that_fails_says_what_to_do_and_leaves_nothing(server, tmp_pa
     check_full(load_mnist_full("cpu", folder), server)  # and the next attempt starts afresh
 
 
+def test_a_silent_server_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr("course_utils.mnist.PATIENCE", 0.2)
+    before = socket.getdefaulttimeout()
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never answers
+        monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{silent.getsockname()[1]}/"])
+        (tmp_path / "data").mkdir()
+        refusal(tmp_path / "data", "could not be downloaded")
+    assert socket.getdefaulttimeout() == before
+
+
 def test_no_network_says_what_to_do_and_leaves_nothing(server, tmp_path):
     server.close()  # its port is closed now
     folder = tmp_path / "data"

@@ -81,7 +81,7 @@ def exercise(
                 for holds, complaint in check(*answers, **named):
                     if not bool(holds):
                         return _not_yet(number, complaint, hints)
-            except Exception as error:  # the learner's code can be anything
+            except (Exception, SystemExit) as error:  # the learner's code can be anything
                 return _not_yet(number, _told(error), hints)
             ATTEMPTS.pop(number, None)
             return Result(number, True, praise + _noted(number))
@@ -98,12 +98,15 @@ def _not_yet(number: str, message: str, hints: Sequence[str]) -> Result:
     return Result(number, False, message, hint)
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     """The learner's own exception, with the line of their code that raised it; or, where the answer
     was of a kind that the check cannot look at, that."""
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [frame for frame in frames if not _is_library(frame.filename)]
-    what = f"{type(error).__name__}: {error}"
+    try:
+        what = f"{type(error).__name__}: {error}"
+    except Exception:  # its own text may fail, too
+        what = type(error).__name__
     if not theirs:
         return f"This answer is of a kind that cannot be judged. Looking at it raised {what}"
     frame = theirs[-1]

@@ -16,12 +16,13 @@ def exercises(folder: Path | str | None = None) -> dict[str, list[str]]:
     """{notebook's name: its exercises, "02.1", "02.2" ...}: the cells tagged ``exercise`` that call
     a check, in order.
 
-    A copy of a notebook ("... -Copy1") brings no exercises of its own. A file that cannot be read
+    A copy of a notebook ("... -Copy1", "... (1)") brings no exercises of its own, and a learner's
+    notes with a lesson's number take none away. A file that cannot be read
     as a notebook is left out, and a warning names it.
     """
     found: dict[str, list[str]] = {}
     lessons: dict[str, str] = {}
-    for path in sorted(notebooks_folder(folder).glob("[0-9][0-9]_*.ipynb")):
+    for path in sorted(notebooks_folder(folder).glob("[0-9][0-9]_*.ipynb"), key=_originals_first):
         if "-Copy" in path.stem or path.stem[:2] in lessons:
             continue
         try:
@@ -32,10 +33,15 @@ def exercises(folder: Path | str | None = None) -> dict[str, list[str]]:
                 f"{path.name} cannot be read as a notebook, and is left out", stacklevel=3
             )
             continue
-        lessons[path.stem[:2]] = path.stem
         if count:
+            lessons[path.stem[:2]] = path.stem
             found[path.stem] = [f"{path.stem[:2]}.{number}" for number in range(1, count + 1)]
     return found
+
+
+def _originals_first(path: Path) -> tuple[str, int, str]:
+    """By number, and of one number the shortest first: a copy's name adds something."""
+    return path.stem[:2], len(path.stem), path.stem
 
 
 def _is_exercise(cell: Mapping) -> bool:

@@ -116,6 +116,64 @@ def test_an_answer_that_cannot_even_be_looked_at_is_told_so():
     assert not check_truth(np.zeros(3))  # its truth is ambiguous
 
 
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+class Odd:
+    """Its comparisons raise; its text does, too."""
+
+    def __eq__(self, other):
+        raise Mute
+
+    def __repr__(self):
+        raise Mute
+
+    __hash__ = None
+    __mul__ = __eq__
+
+
+def leaves(x):
+    raise SystemExit(x)
+
+
+def mute(x):
+    raise Mute
+
+
+def falls(x):
+    return falls(x)
+
+
+@pytest.mark.parametrize("double", [leaves, mute, falls, lambda x: Odd(), lambda x: exit()])
+def test_no_code_makes_a_check_raise(double):
+    assert not check_doubling(double)
+    assert not check_seven(Odd())
+    assert "○ not yet" in repr(check_doubling(double))
+
+
+def test_every_check_of_the_course_is_one_of_these():
+    """So what holds for these checks holds for all."""
+    import importlib
+    import pkgutil
+
+    from course_utils import lessons
+
+    found = pkgutil.walk_packages(lessons.__path__, "course_utils.lessons.")
+    modules = [importlib.import_module(f.name) for f in found if f.name.endswith("exercises")]
+    checks = {
+        f"{module.__name__}.{name}": check
+        for module in modules
+        for name, check in vars(module).items()
+        if name.startswith("check_")
+    }
+    assert len(checks) > 40 and all(hasattr(check, "exercise") for check in checks.values())
+    for name, check in checks.items():
+        for answers in ((), (Odd(),) * 9, (None,), (torch.zeros(2, 2),), (leaves,)):
+            assert not check(*answers), name
+
+
 def test_a_keyboard_interrupt_is_no_answer():
     def double(x):
         raise KeyboardInterrupt

@@ -203,8 +203,9 @@ def test_a_file_that_is_no_notebook_is_named_and_left_out(file, contents):
 
 
 def test_a_copy_brings_no_exercises_of_its_own(file):
-    for name in ("02_rates-Copy1.ipynb", "02_rates_mine.ipynb"):
-        lesson(file.parent / name, 3)
+    for name in ("02_rates-Copy1.ipynb", "02_rates_mine.ipynb", "02_rates (1).ipynb"):
+        lesson(file.parent / name, 5)
+    lesson(file.parent / "02_note.ipynb", 0)
     assert exercises(file.parent) == {"02_rates": ["02.1", "02.2", "02.3"]}
 
 

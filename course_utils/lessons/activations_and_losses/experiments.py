@@ -14,6 +14,7 @@ from ...engine.config import Config
 from ...engine.data import Dataset, Split
 from ...engine.history import History
 from ...engine.networks import make_mlp
+from ...randomness import Chance
 from ...threads import Threads
 
 
@@ -50,8 +51,7 @@ def gradient_profiles(
     for name, (activation, init) in starts.items():
         rows = []
         for seed in range(seeds):
-            with torch.random.fork_rng():
-                torch.manual_seed(seed)
+            with Chance(seed, foreign=False):
                 scheme = "xavier_sigmoid" if init == "centred" else init
                 inputs = split.images[0].numel()
                 model = make_mlp(inputs, width, depth, activation=activation, init=scheme)

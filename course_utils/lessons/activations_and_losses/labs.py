@@ -20,6 +20,7 @@ from ...classroom.training_lab import rates
 from ...classroom.worker import Values
 from ...engine.networks import ACTIVATIONS
 from ...plots import EARLIER, GREY, style
+from ...randomness import Chance
 
 REACH, TOP = 2.5, 4.0
 STEPS, LOOK_EVERY, FIRST_LOOKS = 800, 20, (0, 2, 8)
@@ -97,8 +98,7 @@ def look(model: nn.Sequential, step: int, loss: float, points: tuple[Tensor, Ten
 def learn_curve(values: Values) -> Generator[CurveFit, Values | None, None]:
     """Train with Adam on all points at once; a new learning rate may be sent in."""
     places, targets = curve_points(values["outliers"])
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with Chance(0, foreign=False):
         model = curve_network(values["width"], values["activation"])
     optimizer = torch.optim.Adam(model.parameters(), lr=values["learning_rate"])
     for step in range(STEPS + 1):

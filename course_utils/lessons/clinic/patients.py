@@ -15,6 +15,7 @@ from torch.nn import functional
 from ...diagnostics import Instruments
 from ...engine.data import Dataset, Split
 from ...engine.networks import initialise, make_mlp
+from ...randomness import Chance
 from ...threads import Threads
 from .charts import Chart, data_facts, measure
 
@@ -107,11 +108,11 @@ def prepare(case: Case, dataset: Dataset, seed: int) -> tuple[Split, Split, Spli
 
 def attend(case: Case, dataset: Dataset, seed: int = 0) -> Iterator[Chart]:
     """Train a patient with instruments attached; yields its growing chart after every epoch."""
-    with torch.random.fork_rng(devices=[]), Threads(several=False):
-        torch.manual_seed(seed)
+    chance = Chance(seed, foreign=False)
+    with chance, Threads(several=False):
         parts = prepare(case, dataset, seed)
         model = build(case, parts[0].images)
-        noise, order = torch.get_rng_state(), torch.Generator().manual_seed(seed)
+        order = torch.Generator().manual_seed(seed)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=case.learning_rate, weight_decay=case.weight_decay)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, case.decay)
@@ -120,12 +121,10 @@ def attend(case: Case, dataset: Dataset, seed: int = 0) -> Iterator[Chart]:
     chart.facts |= data_facts(*parts[:2], case.batch_size)
     for _ in range(case.epochs):
         # Patients share no random numbers; loops this small are quickest in one thread.
-        with torch.random.fork_rng(devices=[]), Threads(several=False):
-            torch.set_rng_state(noise)
+        with chance, Threads(several=False):
             _one_epoch(chart, model, optimizer, schedule, case, parts[0], order)
             model.train(not case.evaluates)
             measure(chart, model, *parts)
-            noise = torch.get_rng_state()
         yield chart
 
 

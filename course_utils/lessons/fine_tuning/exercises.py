@@ -14,6 +14,7 @@ from torch.nn import functional
 from ...classroom.check import exercise
 from ...classroom.design import fair_design
 from ...engine.networks import make_mlp
+from ...randomness import Chance
 
 
 @exercise(
@@ -70,8 +71,7 @@ def _after_three_steps(
     forward: Callable[..., Any], prepare: Callable[..., Any], before_step: Callable[..., Any]
 ) -> pd.Series:
     """{tensor: largest change} over three steps, from a body fresh from its training."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with Chance(0, foreign=False):
         body = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.ReLU())
         images, labels = torch.rand(64, 1, 4, 4), torch.randint(0, 5, (64,))
         body(images).square().mean().backward()
@@ -101,8 +101,7 @@ def _after_three_steps(
 )
 def check_merge(merge: Callable[[Any], Any], make: Callable[..., Any]) -> Iterator[tuple[Any, str]]:
     """A layer with a low-rank correction, as one plain layer."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with Chance(0, foreign=False):
         layer = make(nn.Linear(12, 7), 3)
         with torch.no_grad():
             layer.up.normal_()

@@ -15,6 +15,7 @@ from ...classroom.check import exercise
 from ...classroom.design import fair_design
 from ...engine.data import Split
 from ...engine.networks import make_mlp
+from ...randomness import Chance
 from .experiments import signal_profile
 
 
@@ -117,8 +118,7 @@ def check_centred(centre: Any, split: Split) -> Iterator[tuple[Any, str]]:
 def _fresh(
     split: Split, seed: int, depth: int, classes: int, width: int = 32, **options: str
 ) -> nn.Sequential:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with Chance(seed, foreign=False):
         model = make_mlp(split.images[0].numel(), width, depth, classes, **options)
     return model.to(split.images.device)
 

@@ -18,6 +18,7 @@ from ...engine.data import Dataset, Split
 from ...engine.history import History
 from ...engine.networks import make_mlp
 from ...evidence import Estimate, mean_interval
+from ...randomness import Chance
 from ...threads import Threads
 
 # One neuron, and one layer of them ----------------------------------------------------------------
@@ -155,8 +156,7 @@ def signal_table(
     for activation in activations:
         for name, init in schemes.items():
             for seed in range(seeds):
-                with torch.random.fork_rng():
-                    torch.manual_seed(seed)
+                with Chance(seed, foreign=False):
                     inputs = split.images[0].numel()
                     model = make_mlp(inputs, width, depth, activation=activation, init=init)
                 with Threads(several=False):
@@ -218,8 +218,7 @@ def first_curvature(gain: float, config: Config, dataset: Dataset, seeds: int = 
     """[seed]: the steepest curvature of networks that ``scaled_he`` starts, before any training."""
     curvatures = []
     for seed in range(seeds):
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with Chance(seed, foreign=False):
             model = scaled_he(gain)(config, dataset).to(dataset.device)
         with Threads(several=False):
             curvatures.append(steepest_curvature(model, dataset.train))

@@ -17,6 +17,7 @@ from ...classroom.picture import Picture
 from ...classroom.worker import Values
 from ...engine.data import Dataset
 from ...engine.networks import ACTIVATIONS, make_mlp
+from ...randomness import Chance
 from .experiments import signal_profile
 from .lab_figures import (
     ELSEWHERE,
@@ -120,8 +121,7 @@ def depth_lab(dataset: Dataset, images: int = 200) -> Lab:
         if limits != shown["limits"]:
             shown["limits"] = limits
             picture.renew()
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
+        with Chance(0, foreign=False):
             model = sized_network(batch.images[0].numel(), dataset.classes, **values)
         model = model.to(batch.images.device)
         spread, gradient, loss = signal_profile(model, batch)

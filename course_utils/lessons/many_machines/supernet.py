@@ -17,6 +17,7 @@ from ...engine.networks import initialise, make_mlp
 from ...engine.training import fit
 from ...evidence import Estimate, mean_interval
 from ...protocol import budget, log_grid
+from ...randomness import Chance
 
 WIDTHS, ACTIVATIONS, DEPTHS = (4, 12, 32), ("relu", "tanh"), (1, 2)
 Architecture = tuple[int, str, int]  # width, activation, hidden layers
@@ -84,8 +85,7 @@ def train_shared(
 def _train_supernet(dataset: Dataset, epochs: int, rate: float, seed: int) -> Supernet:
     """The ten-line loop: each batch through one architecture, drawn at random."""
     images, labels = dataset.train.images, dataset.train.labels
-    with torch.random.fork_rng():  # leave the global generator as it was
-        torch.manual_seed(seed)
+    with Chance(seed, foreign=False):  # leave the global generator as it was
         model = Supernet(images[0].numel(), seed).to(images.device)
     order = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate)

@@ -14,6 +14,7 @@ from ...classroom.design import fair_design
 from ...engine.data import Split
 from ...engine.networks import make_mlp
 from ...protocol import Trial
+from ...randomness import Chance
 
 
 @exercise(
@@ -44,8 +45,7 @@ def check_evaluate(evaluate: Any) -> Iterator[tuple[Any, str]]:
 def _with_dropout() -> tuple[nn.Module, Split]:
     """A network with dropout, and 200 images of which it answers 137 as labelled."""
     images = torch.rand(200, 1, 8, 8, generator=torch.Generator().manual_seed(4))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(4)
+    with Chance(4, foreign=False):
         model = make_mlp(64, width=32, dropout=0.5).eval()
     labels = model(images).argmax(-1)
     labels[:63] = (labels[:63] + 1) % 10
@@ -69,8 +69,7 @@ def check_mixup(mixup_loss: Any) -> Iterator[tuple[Any, str]]:
     images = torch.rand(30, 1, 4, 4, generator=generator)
     labels = torch.randint(10, (30,), generator=generator)
     order = torch.randint(30, (30,), generator=generator)  # a permutation has the same mean loss
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with Chance(0, foreign=False):
         model = make_mlp(16, 8)
 
     def near(loss: Tensor, wanted: Tensor) -> bool:

@@ -14,6 +14,7 @@ from ...engine.data import Dataset, Split
 from ...engine.history import History
 from ...engine.training import fit
 from ...evidence import Estimate, difference
+from ...randomness import Chance
 
 # Judging ------------------------------------------------------------------------------------------
 
@@ -87,8 +88,7 @@ def with_masks(history: History, split: Split, opinions: Opinions, count: int) -
     """What ``opinions`` (model, images, count) -> probabilities [count, image, class] is worth, for
     each network of a history; the draws are the same at every call."""
     alone, averaged, whole = [], [], []
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with Chance(0, foreign=False):
         for run in range(len(history)):
             model = history.model(run)
             whole.append(model(split.images).argmax(-1) == split.labels)
