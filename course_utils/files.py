@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import stat
 import struct
 import tempfile
@@ -12,7 +13,7 @@ import time
 import tokenize
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -144,6 +145,14 @@ def _clear_leftovers(path: Path) -> None:
                 leftover.unlink()
         except OSError:  # another writer was faster
             continue
+
+
+def clear_folders(place: Path, prefix: str) -> None:
+    """Clear away folders of this name that an interrupted download has left behind."""
+    for leftover in place.glob(f"{prefix}*"):
+        with suppress(OSError):  # somebody else was faster
+            if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from .engine import data
 from .engine.data import Dataset, Split
-from .files import DATA_FOLDER, read_arrays, reason
+from .files import DATA_FOLDER, clear_folders, read_arrays, reason
 
 PATIENCE = 30  # seconds that a silent server is waited for
 MNIST_SAMPLE_SHA256 = "b35c75650ccc9539f7e97f7121d732618222ef33018bfd9573616dd9fa74ea8e"
@@ -101,6 +101,7 @@ def _download_mnist(folder: Path) -> None:
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        clear_folders(folder, "mnist-download-")
         unfinished = Path(tempfile.mkdtemp(prefix="mnist-download-", dir=folder))
     except OSError as error:
         raise RuntimeError(

@@ -340,6 +340,15 @@ def test_a_download_that_fails_says_what_to_do_and_leaves_nothing(server, tmp_pa
     check_full(load_mnist_full("cpu", folder), server)  # and the next attempt starts afresh
 
 
+def test_what_a_killed_download_left_behind_is_cleared_away(server, tmp_path):
+    for name in ("mnist-download-old", "mnist-download-new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "part").write_bytes(b"half")
+    os.utime(tmp_path / "mnist-download-old", (0, 0))
+    check_full(load_mnist_full("cpu", tmp_path), server)
+    assert sorted(os.listdir(tmp_path)) == ["MNIST", "mnist-download-new"]
+
+
 def test_a_silent_server_is_not_waited_for(tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr("course_utils.mnist.PATIENCE", 0.2)

@@ -1,6 +1,9 @@
 """Ray Tune: a node is taken away, a search is interrupted; Ray listens here only, and ends."""
 
 import os
+import shutil
+import subprocess
+import sys
 import time
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -197,10 +200,23 @@ def test_both_ways_of_ray_train_all_trials_and_a_new_process_costs_more(
 def test_a_session_stands_in_a_folder_that_others_cannot_enter(ray):
     folder = ray_search.session_folder()
     assert folder.parent.stat().st_mode & 0o077 == 0 or os.name == "nt"
-    folder.parent.rmdir()
+    shutil.rmtree(folder.parent)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no sockets with a path")
+def test_what_a_killed_kernel_left_behind_is_cleared_away(ray, monkeypatch, tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    for name, owner in (("raydead", gone.pid), ("raymine", os.getpid()), ("rayodd", "nobody")):
+        (tmp_path / name / "s").mkdir(parents=True)
+        (tmp_path / name / ray_search.OWNER).write_text(str(owner), encoding="utf-8")
+    monkeypatch.setattr(ray_search.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(ray_search, "LONGEST_FOLDER", 500)
+    new = ray_search.session_folder()
+    assert not (tmp_path / "raydead").exists() and new.parent.parent == tmp_path
+    assert (tmp_path / "raymine").exists() and (tmp_path / "rayodd").exists()
+
+
 @pytest.mark.parametrize("name", ["x" * 80, "übung"])
 def test_a_temporary_folder_that_ray_cannot_use_is_named(ray, monkeypatch, tmp_path, name):
     place = tmp_path / name

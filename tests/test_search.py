@@ -125,6 +125,27 @@ def test_a_grid_is_walked_once_and_then_the_search_returns(digits, rates, seeds,
     assert states(study) == {"COMPLETE": len(points)}
 
 
+@pytest.mark.parametrize("trials", [6, 9])
+@pytest.mark.parametrize("batch", [2, 4, 10])
+@pytest.mark.parametrize(
+    "make",
+    [
+        optuna.samplers.BruteForceSampler,
+        lambda: optuna.samplers.PartialFixedSampler({"seed": 1}, grid_study().sampler),
+        lambda: optuna.samplers.PartialFixedSampler({"seed": 1}, optuna.samplers.TPESampler(0)),
+    ],
+    ids=["brute force", "part of a grid", "part of TPE"],
+)
+def test_samplers_that_know_an_end_leave_nothing_running(digits, make, batch, trials):
+    def six(trial):
+        rate = trial.suggest_categorical("learning_rate", [0.001, 0.01, 0.1])
+        return Config(learning_rate=rate, seed=trial.suggest_int("seed", 0, 1), epochs=1, width=4)
+
+    study = make_study(make(), pruner=NO_PRUNER)
+    run_study(study, six, digits, trials=trials, batch=batch)
+    assert set(states(study)) == {"COMPLETE"} and len(study.trials) <= trials
+
+
 def test_an_exhausted_grid_taken_up_again_trains_nothing(digits, tmp_path):
     where = {"storage": storage(tmp_path), "name": "grid", "pruner": NO_PRUNER}
     run_study(grid_study(**where), suggest_from_grid, digits, trials=4)

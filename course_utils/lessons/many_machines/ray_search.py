@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 
 from ...engine.data import Dataset
 from .worker import ray_trial
 
+OWNER = "owner"  # the file that holds the number of the process whose folder it is
 LONGEST_FOLDER = 40  # characters: Ray adds about sixty, and a socket's path has room for 107
 KNOBS = ("learning_rate", "dropout")
 
@@ -42,8 +44,16 @@ def prepare_ray() -> None:
 def session_folder() -> Path:
     """A folder for Ray's sockets and logs, below one that only this user can enter.
 
+    What killed kernels have left behind is cleared away: each folder says whose it is.
+
     Raises RuntimeError where the system's temporary folder has a name that Ray cannot use.
     """
+    for owner in Path(tempfile.gettempdir()).glob(f"ray*/{OWNER}"):
+        try:
+            if not psutil.pid_exists(int(owner.read_text(encoding="utf-8"))):
+                shutil.rmtree(owner.parent, ignore_errors=True)
+        except (OSError, ValueError):  # another user's, or not of our making
+            continue
     place = Path(tempfile.mkdtemp(prefix="ray"))
     folder = place / "s"
     if not str(folder).isascii() or (os.name != "nt" and len(str(folder)) > LONGEST_FOLDER):
@@ -53,6 +63,7 @@ def session_folder() -> Path:
             "characters) and plain ASCII: set the environment variable TMPDIR to one, and restart "
             "the kernel"
         )
+    (place / OWNER).write_text(str(os.getpid()), encoding="utf-8")
     return folder
 
 
