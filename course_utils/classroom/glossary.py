@@ -1,4 +1,4 @@
-"""The course's words in English and Chinese, from data/glossary.json. Floor 0."""
+"""The course's words in English and Chinese, from data/glossary.json."""
 
 from __future__ import annotations
 

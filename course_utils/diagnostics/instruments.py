@@ -60,7 +60,7 @@ class Instruments:
         ]
 
     def __getitem__(self, quantity: str) -> pd.DataFrame:
-        """[reading x layer], indexed by step. Raises KeyError for a quantity that there is not."""
+        """[reading x layer], indexed by step. Raises KeyError for an unknown quantity."""
         known = self.BY_WEIGHT + self.BY_ACTIVATION
         if quantity not in known:
             raise KeyError(f"{quantity!r}: takes one of {', '.join(known)}")

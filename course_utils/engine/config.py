@@ -156,8 +156,8 @@ def _choice(names: Collection[Any], a_callable: bool = False, none: bool = False
             return none if value is None else a_callable
         return isinstance(value, (str, bool)) and value in names
 
-    more = [", a callable"] * a_callable + [", or None"] * none
-    text = f"one of {', '.join(map(repr, names))}{''.join(more)}"
+    more = (", a callable" if a_callable else "") + (", or None" if none else "")
+    text = f"one of {', '.join(map(repr, names))}{more}"
     return Rule(text, allows, lambda value: value)
 
 
