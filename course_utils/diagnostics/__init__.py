@@ -1,4 +1,4 @@
-"""Instruments for a network's inside: what each layer puts out, what each layer is taught.
+"""Instruments for a network's inside: what each layer puts out, the gradient that reaches it.
 
 All take a plain module (``history.model(k)``, ``run.model(k)``, or your own) and leave it as it
 was. Notebook 07 is about them.

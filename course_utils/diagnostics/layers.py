@@ -1,4 +1,4 @@
-"""One look into a network: what each layer puts out, what each layer is taught."""
+"""One look into a network: what each layer puts out, and the gradient that reaches it."""
 
 from __future__ import annotations
 
