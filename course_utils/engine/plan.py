@@ -55,10 +55,9 @@ def build(model: Model, config: Config, dataset: Dataset) -> Built:
         require(isinstance(network, nn.Module), returned, TypeError)
         if any(isinstance(part, LazyModuleMixin) for part in network.modules()):
             network = settled_copy(network).to(dataset.device).eval()
-            with torch.no_grad():
-                network(
-                    dataset.train.images[:2].clone()
-                )  # gives a lazy layer its shape, and its weights
+            few = dataset.train.images[:2].clone()
+            with torch.no_grad():  # gives a lazy layer its shape, and its weights
+                network(few)
     return network, chance
 
 
