@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 
 import nbformat
 import pytest
@@ -245,7 +246,7 @@ def test_the_rule_behind_a_card(answer, passes):
 # The lesson's text --------------------------------------------------------------------------------
 
 
-def test_the_text_s_comparison_on_data_of_ones_own_runs():
+def test_the_text_s_comparison_on_data_of_ones_own_runs(tmp_path):
     texts = [cell.source for cell in nbformat.read(NOTEBOOKS / "16_claims.ipynb", 4).cells]
     (snippet,) = re.findall(r"```python\n(.*?)```", "\n".join(texts), re.DOTALL)
 
@@ -253,6 +254,7 @@ def test_the_text_s_comparison_on_data_of_ones_own_runs():
         return torch.rand(count, 3, 4, 6), torch.arange(count) % 3
 
     given = {name: pair(30) for name in ("train", "val", "test", "extra")}
-    exec(snippet, given)
-    assert set(given["trial"].chosen) == {"plain", "dropout"}
-    assert given["mine"].classes == 3
+    (tmp_path / "mine.py").write_text(snippet, encoding="utf-8")
+    made = runpy.run_path(str(tmp_path / "mine.py"), given)
+    assert set(made["trial"].chosen) == {"plain", "dropout"}
+    assert made["mine"].classes == 3

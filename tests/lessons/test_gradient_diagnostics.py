@@ -2,6 +2,7 @@
 
 import math
 import re
+import runpy
 from pathlib import Path
 
 import nbformat
@@ -228,17 +229,17 @@ def test_the_labs_gradient_is_that_of_its_network():
 # The lesson's text --------------------------------------------------------------------------------
 
 
-def test_the_hook_in_the_text_notes_the_gradient_of_every_step():
+def test_the_hook_in_the_text_notes_the_gradient_of_every_step(tmp_path):
     path = Path(__file__).parents[2] / "notebooks" / "07_gradient_diagnostics.ipynb"
     texts = [cell.source for cell in nbformat.read(path, as_version=4).cells]
     (snippet,) = re.findall(r"```python\n(.*?)```", "\n".join(texts), re.DOTALL)
     model = build_mlp(TINY, DATA)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    given = {"model": model, "optimizer": optimizer}
-    exec(snippet, given)
+    (tmp_path / "hook.py").write_text(snippet, encoding="utf-8")
+    made = runpy.run_path(str(tmp_path / "hook.py"), {"model": model, "optimizer": optimizer})
     for _ in range(3):
         optimizer.zero_grad()
         model(DATA.train.images).square().sum().backward()
         optimizer.step()
-    assert len(given["norms"]) == 3
-    assert given["norms"][-1] == pytest.approx(model[1].weight.grad.norm().item())
+    assert len(made["norms"]) == 3
+    assert made["norms"][-1] == pytest.approx(model[1].weight.grad.norm().item())
