@@ -67,6 +67,24 @@ def test_the_bank_was_judged_at_the_rates_that_its_first_seed_chose(stored):
     assert chosen == studies.BANK_CHOICE and not any(trial.flags.values())
 
 
+def test_two_schedules_were_judged_at_the_rates_that_seeds_of_their_own_chose(stored):
+    trial = replay.schedules(stored)
+    assert not any(trial.flags.values()) and len(set(trial.updates.values())) == 1
+    assert len(set(trial.tried.values())) == 1
+    table = replay.tried(trial)
+    for arm, judged in trial.histories.items():
+        rate = trial.chosen[arm]["learning_rate"]
+        assert {config.learning_rate for config in judged.configs} == {rate}
+        choosers = {config.seed for config in trial.tuning[arm].configs}
+        assert choosers == set(studies.SCHEDULE_CHOOSERS)
+        assert not choosers & {config.seed for config in judged.configs}
+        chosen = trial.tuning[arm].select(learning_rate=rate).val_correct.mean()
+        shown = table.loc[f"{arm}: accuracy in %"]
+        assert shown[rate] == f"{100 * chosen:.1f}" == max(shown)
+        assert list(shown.index) == list(studies.SCHEDULE_RATES)
+        assert judged.val_correct.shape[1] == 2500
+
+
 # Replay -------------------------------------------------------------------------------------------
 
 

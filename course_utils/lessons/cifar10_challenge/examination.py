@@ -49,9 +49,9 @@ QUESTIONS = (
     ("crop, 5,000 photographs", "bank, crop 1.6", "bank, none 1.6"),
     ("label smoothing, small plain network", "daydreaming, label smoothing", "daydreaming"),
     ("crop and flip, small plain network", "daydreaming, crop and flip", "daydreaming"),
-    ("triangles instead of one cycle, FAST", "judged, cyclic", "flips, with"),
+    ("triangles instead of one cycle, peak 0.8, FAST", "judged, cyclic", "flips, with"),
     ("identity at the start, FAST", "flips, with", "without, identity"),
-    ("one cycle instead of a constant rate, FAST", "flips, with", "judged, constant"),
+    ("one cycle instead of a constant rate of 0.4, FAST", "flips, with", "judged, constant"),
 )
 
 

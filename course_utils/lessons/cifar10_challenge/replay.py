@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 
 from ...engine.history import History
-from ...evidence import Estimate
+from ...evidence import Estimate, epochs_to
 from ...protocol import Trial, edges
 from .recipes import ladder
 from .records import Record, Stored, to_history
@@ -36,18 +36,28 @@ def schedules(stored: Stored) -> Trial:
     for arm in ("constant", "cyclic"):
         tried = [name for name in stored if name.startswith(f"tuning, {arm} ")]
         tuning[arm] = [_half(record, 0) for name in tried for record in stored.records[name]]
-        judged[arm] = [_half(record, 1) for record in stored.records[f"judged, {arm}"]]
+        judged[arm] = [_half(record, 1) for record in _at_the_choice(stored, arm, tuning[arm])]
     return _trial(tuning, judged)
 
 
-def tried(trial: Trial) -> pd.DataFrame:
-    """One row for each arm, one column for each rate: accuracy in % on the images that chose."""
-    rows = {
-        arm: {rate: 100 * each.val_correct.mean() for rate, each in runs.by(FIELD).items()}
-        for arm, runs in trial.tuning.items()
-    }
-    table = pd.DataFrame(rows).T.sort_index(axis=1)
-    return table.rename_axis(columns="rate").map("{:.1f}".format).replace("nan", "")
+def _at_the_choice(stored: Stored, arm: str, tuning: list[Record]) -> list[Record]:
+    """The judged runs of one schedule at the rate that its tuning chose."""
+    chosen = _best(to_history(tuning))
+    judged = [each for name, each in stored.records.items() if name.startswith(f"judged, {arm}")]
+    return next(runs for runs in judged if runs[0].facts["settings"][FIELD] == chosen)
+
+
+def tried(trial: Trial, target: float = 0.8) -> pd.DataFrame:
+    """What the tuning runs reached, one column for each rate: accuracy on the images that chose,
+    and the first epoch at the target, by all images; a dash where no epoch was."""
+    rows: dict[str, dict[float, str]] = {}
+    for arm, runs in trial.tuning.items():
+        for rate, each in runs.by(FIELD).items():
+            share, epochs = each.val_correct.mean(), epochs_to(each, target).mean()
+            reached = f"{epochs:g}" if epochs <= each.val_accuracy.shape[1] else "–"
+            rows.setdefault(f"{arm}: accuracy in %", {})[rate] = f"{100 * share:.1f}"
+            rows.setdefault(f"{arm}: epochs to {100 * target:g} %", {})[rate] = reached
+    return pd.DataFrame(rows).T.sort_index(axis=1).rename_axis(columns="rate").fillna("")
 
 
 def of_stored_runs(effects: Mapping[str, Estimate]) -> dict[str, Estimate]:

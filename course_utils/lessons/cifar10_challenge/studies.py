@@ -27,6 +27,9 @@ from .recipes import (
 # The bank: one seed tried every rate, and three others judge what it chose.
 BANK_RATES, BANK_CHOOSERS, BANK_JUDGES = (0.2, 0.4, 0.8, 1.6, 3.2), (4,), (0, 1, 5)
 BANK_CHOICE = {"none": 1.6, "crop": 1.6, "crop_flip": 0.8}
+# FAST with two schedules on all photographs: the rates, and the seed that tries them.
+SCHEDULE_RATES = (0.1, 0.2, 0.4, 0.8)
+SCHEDULE_CHOOSERS, SCHEDULE_JUDGES = (30,), range(10, 13)
 WARD = 10_000  # training images of the patients: enough to be ill, few enough to be quick
 FEW = 5000  # of the bank: few enough to train it many times
 
@@ -160,11 +163,13 @@ def hint() -> dict[str, Study]:
 def all_photographs() -> dict[str, Study]:
     """FAST and its relatives on all photographs: a schedule, an augmentation, a part left out."""
     eight, three = range(10, 18), range(10, 13)
+    triangles = FAST.replace(schedule="cyclic", warmup=0.0)
+    flat = FAST.replace(schedule="constant", warmup=0.0)
     return {
-        "judged, constant": Study(
-            FAST.replace(schedule="constant", warmup=0.0, learning_rate=0.4), eight
-        ),
-        "judged, cyclic": Study(FAST.replace(schedule="cyclic", warmup=0.0), eight),
+        "judged, constant": Study(flat.replace(learning_rate=0.4), eight),
+        "judged, constant 0.2": Study(flat.replace(learning_rate=0.2), SCHEDULE_JUDGES),
+        "judged, cyclic": Study(triangles, eight),
+        "judged, cyclic 0.2": Study(triangles.replace(learning_rate=0.2), SCHEDULE_JUDGES),
         "flips, with": Study(FAST, eight),
         "flips, without": Study(FAST.replace(augment=crop), eight),
         "without, whitening": Study(FAST.replace(whitening=False), three),
@@ -172,6 +177,18 @@ def all_photographs() -> dict[str, Study]:
         "without, averaging": Study(FAST.replace(averaging=None), three),
         "all, baseline": Study(BASELINE, three),
         "strong": Study(STRONG, range(20, 23)),
+    }
+
+
+def schedules() -> dict[str, Study]:
+    """FAST with a constant rate and with triangles, at every rate, on all photographs: these runs
+    choose the rates at which the two are judged."""
+    return {
+        f"tuning, {schedule} {rate:g}": Study(
+            FAST.replace(schedule=schedule, warmup=0.0, learning_rate=rate), SCHEDULE_CHOOSERS
+        )
+        for schedule in ("constant", "cyclic")
+        for rate in SCHEDULE_RATES
     }
 
 
@@ -193,5 +210,6 @@ def everything() -> dict[str, Study]:
         **situations(),
         **hint(),
         **all_photographs(),
+        **schedules(),
         **rungs(),
     }
