@@ -50,7 +50,7 @@ def plot_histograms(
         usable = np.isfinite(array) & ((array != 0) if log else True)
         shown.append(np.log10(np.abs(array[usable])) if log else array[usable])
         missing = 1 - usable.mean() if len(array) else 0
-        labels.append(f"{name} ({missing:.0%} not shown)" if missing > 0.0005 else name)
+        labels.append(f"{name} ({100 * missing:.0f} % not shown)" if missing > 0.0005 else name)
     low, high = limits or (min(each.min() for each in shown), max(each.max() for each in shown))
     for number, (label, array) in enumerate(zip(labels, shown, strict=True)):
         density, edges = np.histogram(array, bins, (low, high), density=True)

@@ -159,7 +159,7 @@ def official_accuracy(model: nn.Module) -> str:
         return "The official test digits are not here; load_mnist_full() would fetch them."
     official = unseen(load_mnist_full().test, load_mnist())
     right = correct(model, official)
-    return f"official test digits, {len(official):,} new ones: {right.mean():.2%}"
+    return f"official test digits, {len(official):,} new ones: {100 * right.mean():.2f} %"
 
 
 def unseen(split: Split, sample: Dataset) -> Split:

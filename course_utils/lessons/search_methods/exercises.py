@@ -50,7 +50,8 @@ def check_trials_needed(trials_needed: Callable[[float, float], int]) -> Iterato
     for share in (0.01, 0.1, 0.3, 0.9):
         for confidence in (0.5, 0.8, 0.99):
             count = trials_needed(share, confidence)
-            told = f"For {share:.0%} and {confidence:.0%}, {count} is not the smallest number."
+            asked = f"For {100 * share:.0f} % and {100 * confidence:.0f} %"
+            told = f"{asked}, {count} is not the smallest number."
             yield _is_least(count, share, confidence), told
 
 

@@ -159,7 +159,7 @@ def power_table(
         seen += rng.normal(0, luck_of_images, (draws, 1))
         error = np.hypot(seen.std(axis=1, ddof=1) / count**0.5, luck_of_images)
         table[row, column] = (seen.mean(axis=1) / error > t.ppf(0.975, count - 1)).mean()
-    names = [f"a gain of {gain:.1%}, {images:,} images" for gain, images in sizes]
+    names = [f"a gain of {100 * gain:.1f} %, {images:,} images" for gain, images in sizes]
     return pd.DataFrame(table, names, [f"{count} seeds" for count in seeds]).round(2)
 
 
@@ -198,7 +198,8 @@ def run_classics(searches: Sequence[Any], images: np.ndarray, labels: np.ndarray
     torch.manual_seed(0)
     for search in searches:
         search.fit(images, labels)
-        row = {"trainings": len(search.cv_results_["params"]), "best": f"{search.best_score_:.1%}"}
+        best = f"{100 * search.best_score_:.1f} %"
+        row = {"trainings": len(search.cv_results_["params"]), "best": best}
         row |= {name: f"{value:.2g}" for name, value in search.best_params_.items()}
         rows[type(search).__name__] = row
     return pd.DataFrame(rows).T
