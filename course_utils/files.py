@@ -12,9 +12,11 @@ import tempfile
 import time
 import tokenize
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
+from tarfile import TarError
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
@@ -145,6 +147,39 @@ def _clear_leftovers(path: Path) -> None:
                 leftover.unlink()
         except OSError:  # another writer was faster
             continue
+
+
+def download_folder(
+    place: Path, wanted: str, fetch: Callable[[Path], object], name: str, call: str, otherwise: str
+) -> None:
+    """Let ``fetch`` (folder -> None) make the folder ``wanted`` in a folder of its own, and move it
+    to ``place`` once it is complete.
+
+    ``name`` says what is downloaded, ``call`` how to do so again, ``otherwise`` what else can be
+    done. Raises RuntimeError that says all three; leaves no half folder.
+    """
+    prefix = f"{wanted.lower()}-download-"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        clear_folders(place, prefix)
+        unfinished = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
+    except OSError as error:
+        raise RuntimeError(
+            f"cannot write into the folder {place.name!r} ({reason(error)}). "
+            f"Pass a folder of your own: {call}."
+        ) from error
+    try:
+        fetch(unfinished)
+        os.replace(unfinished / wanted, place / wanted)
+    except (RuntimeError, ValueError, OSError, EOFError, HTTPException, TarError) as error:
+        if (place / wanted).is_dir():  # a second download at the same time was faster
+            return
+        raise RuntimeError(
+            f"{name} could not be downloaded ({reason(error)}). Check the connection and call "
+            f"{call} again; or {otherwise}."
+        ) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def clear_folders(place: Path, prefix: str) -> None:

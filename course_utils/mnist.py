@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import numbers
-import os
-import shutil
 import socket
-import tempfile
-from http.client import HTTPException
 from pathlib import Path
 
 import torch
@@ -16,7 +12,7 @@ from torch.nn import functional
 
 from .engine import data
 from .engine.data import Dataset, Split
-from .files import DATA_FOLDER, clear_folders, read_arrays, reason
+from .files import DATA_FOLDER, download_folder, read_arrays, reason
 
 PATIENCE = 30  # seconds that a silent server is waited for
 MNIST_SAMPLE_SHA256 = "b35c75650ccc9539f7e97f7121d732618222ef33018bfd9573616dd9fa74ea8e"
@@ -97,30 +93,24 @@ def load_mnist_full(
 
 
 def _download_mnist(folder: Path) -> None:
+    download_folder(
+        folder,
+        "MNIST",
+        _fetch_mnist,
+        name="MNIST",
+        call="load_mnist_full(folder=...)",
+        otherwise="copy the folder MNIST/raw from a machine that has it into "
+        f"{folder.name}/MNIST/raw; or stay with load_mnist(), which needs no network",
+    )
+
+
+def _fetch_mnist(folder: Path) -> None:
+    """Both splits, whose MD5 torchvision checks."""
     from torchvision.datasets import MNIST
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        clear_folders(folder, "mnist-download-")
-        unfinished = Path(tempfile.mkdtemp(prefix="mnist-download-", dir=folder))
-    except OSError as error:
-        raise RuntimeError(
-            f"cannot write into the folder {folder.name!r} ({reason(error)}). "
-            "Pass a folder of your own: load_mnist_full(folder=...)."
-        ) from error
     before = socket.getdefaulttimeout()  # torchvision itself would wait for ever
     socket.setdefaulttimeout(PATIENCE)
     try:
-        MNIST(unfinished, download=True)  # fetches both splits, and checks their MD5
-        os.replace(unfinished / "MNIST", folder / "MNIST")
-    except (RuntimeError, OSError, EOFError, HTTPException) as error:
-        if (folder / "MNIST").is_dir():  # a second download at the same time was faster
-            return
-        raise RuntimeError(
-            f"MNIST could not be downloaded ({reason(error)}). Check the connection and call "
-            "load_mnist_full() again; or copy the folder MNIST/raw from a machine that has it "
-            f"into {folder.name}/MNIST/raw; or stay with load_mnist(), which needs no network."
-        ) from error
+        MNIST(folder, download=True)
     finally:
         socket.setdefaulttimeout(before)
-        shutil.rmtree(unfinished, ignore_errors=True)

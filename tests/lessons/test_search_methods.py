@@ -59,7 +59,7 @@ def test_trials_needed_passes():
         (lambda share, sure: math.log(1 - sure) / math.log(1 - share), "whole numbers"),
         (lambda share, sure: math.floor(math.log(1 - sure) / math.log(1 - share)), "58 is not"),
         (lambda share, sure: right_count(share, sure) + 1, "two trials miss it once in four"),
-        (lambda share, sure: {0.05: 59, 0.5: 2}.get(share, 5), "For 1% and 50%"),
+        (lambda share, sure: {0.05: 59, 0.5: 2}.get(share, 5), "For 1 % and 50 %"),
         (lambda share, sure: 1 / 0, "ZeroDivisionError"),
     ],
 )

@@ -8,19 +8,15 @@ pixels and labels are taken as data. Notebook 15.
 from __future__ import annotations
 
 import hashlib
-import os
 import pickletools
-import shutil
 import tarfile
-import tempfile
-from http.client import HTTPException
 from pathlib import Path
 from urllib.request import urlopen
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from ...files import read_bytes, reason
+from ...files import download_folder, read_bytes
 
 BATCHES = "cifar-10-batches-py"
 PIXELS = 3 * 32 * 32
@@ -90,30 +86,22 @@ def download_batches(folder: Path) -> None:
 
     Raises RuntimeError that says what to do; leaves no half folder.
     """
+    download_folder(
+        folder,
+        BATCHES,
+        _fetch_batches,
+        name="CIFAR-10",
+        call="load_cifar10(folder, download=True)",
+        otherwise=f"copy the folder {BATCHES} from a machine that has it into {folder.name}; "
+        "or use an archive of image files",
+    )
+
+
+def _fetch_batches(folder: Path) -> None:
     from torchvision.datasets import CIFAR10
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix="cifar10-download-", dir=folder))
-    except OSError as error:
-        raise RuntimeError(
-            f"cannot write into the folder {folder.name!r} ({reason(error)}). "
-            "Pass a folder of your own: load_cifar10(folder, download=True)."
-        ) from error
-    try:
-        _fetch(CIFAR10.url, CIFAR10.tgz_md5, unfinished / CIFAR10.filename)
-        _unpack(unfinished / CIFAR10.filename, unfinished)
-        os.replace(unfinished / BATCHES, folder / BATCHES)
-    except (ValueError, OSError, EOFError, HTTPException, tarfile.TarError) as error:
-        if (folder / BATCHES).is_dir():  # a second download at the same time was faster
-            return
-        raise RuntimeError(
-            f"CIFAR-10 could not be downloaded ({reason(error)}). Check the connection and try "
-            f"again; or copy the folder {BATCHES} from a machine that has it into {folder.name}; "
-            "or use an archive of image files."
-        ) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    _fetch(CIFAR10.url, CIFAR10.tgz_md5, folder / CIFAR10.filename)
+    _unpack(folder / CIFAR10.filename, folder)
 
 
 def _fetch(url: str, md5: str, path: Path) -> None:
