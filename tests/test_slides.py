@@ -16,6 +16,7 @@ import build_slides
 from browser import axe_script, axe_violations, browse, find_browser
 from pages import (
     NOTEBOOKS,
+    keep_together,
     put_formulas_back,
     question,
     read,
@@ -24,6 +25,7 @@ from pages import (
     tags,
     titles,
 )
+from slide_text import READING_WORDS
 from test_pages import png
 
 LESSONS = sorted(NOTEBOOKS.glob("*.ipynb"))
@@ -155,11 +157,31 @@ def test_notes_are_for_the_speaker_and_a_reading_stands_below_its_figure_too():
         slide("-", new_markdown_cell("Long. " * 100)),
     )
     assert kinds(cells) == ["notes", "-", "fragment", "notes", "-", "notes", "-", "notes"]
-    assert len(cells[2].source.split()) <= 30 and cells[2].source in cells[3].source
+    assert len(cells[2].source.split()) <= READING_WORDS and cells[2].source in cells[3].source
     assert (cells[4].source, cells[5].source) == ("Seen.", "Heard.")
     assert (
         len(cells[6].source.split()) <= MOST_WORDS and cells[7].source == ("Long. " * 100).strip()
     )
+
+
+def test_sections_in_the_notes_begin_slides_and_a_table_has_its_reading_too():
+    table = new_output("display_data", {"text/html": "<p>Up? <b>Measured:</b> yes.</p>"})
+    wide = new_output("stream", text="too wide for a slide " * 6)
+    notes = "**How to read it.** So.\n\n**What you should see.** It rises.\n\n## Next\n\nMore."
+    cells, _ = prepared(
+        slide("-", new_code_cell("plot()", outputs=[PICTURE, wide, table])),
+        slide("notes", new_markdown_cell(notes)),
+        slide("slide", new_code_cell("show()", outputs=[table])),
+        slide("notes", new_markdown_cell("**What you should see.**\n\n- a list")),
+    )
+    assert kinds(cells) == ["-", "fragment", "notes", "slide", "fragment", "notes"]
+    assert cells[1].source == "**What you should see.** It rises." and "More." in cells[3].source
+    assert len(cells[0].outputs) == 2 and "Up?" not in cells[0].outputs[1].data["text/html"]
+
+
+def test_what_closes_a_formula_and_a_percentage_stay_in_their_line():
+    text = keep_together("<math><mi>x</mi></math>, 5 % of <pre>5 % 2</pre>")
+    assert "</math>,</span>" in text and "5\u00a0% of <pre>5 % 2</pre>" in text
 
 
 def test_decks_carry_the_titles_of_the_course(decks):

@@ -22,13 +22,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
-from nbformat.v4 import new_markdown_cell
 
 from pages import (
     HERE,
     NOTEBOOKS,
     describe_figures,
     has_picture,
+    keep_together,
     pose_questions,
     put_formulas_back,
     read,
@@ -39,7 +39,7 @@ from pages import (
     title,
 )
 from site_folder import fingerprint
-from slide_text import split_notes
+from slide_text import markdown_cell, part_sections, reading_of, split_notes
 from tables import tidy_tables
 
 DECK = HERE / "docs" / "deck"
@@ -47,32 +47,27 @@ TARGET = HERE / "build" / "slides"
 STYLE = "a11y-high-contrast-light"  # code colours with a contrast of 7:1 on white
 PLUMBING = {"setup", "claim", "exercise"}  # code that no class needs to see
 PICTURED = {"lab", "static-figure"}  # a lab: its picture, and a word
-READING = "**What you should see"  # of a figure, if its author gave it to the speaker's notes
-READING_WORDS = 30  # of it stand below the figure all the same
 SHOW_CODE = "show-code"
 STARTS = ("slide", "subslide")
+ASKED = re.compile(r"(?s)^<p>[^<]*(?=<b>Measured:</b>)")  # a slide of its own has asked it
+WIDEST = 107  # characters of 18 px: longer lines would be broken
 LIVE = "<p class='live'>In the notebook this is a lab: move its controls, and it trains.</p>"
 
 
 def prepare(notebook: nbformat.NotebookNode, formulas: list[str]) -> nbformat.NotebookNode:
     """What a class should see: no plumbing, questions in place of the cells that ask them, each
-    alone, labs as their picture, and code only where it is the subject; formulas go to
-    ``formulas``."""
+    alone, what should be seen below what came out, labs as their picture, and code only where it is
+    the subject; formulas go to ``formulas``."""
     describe_figures(notebook)
     pose_questions(notebook)
     spare_the_reader(notebook)
     cells: list[nbformat.NotebookNode] = []
     start = None
-    for cell in notebook.cells:
+    for cell in part_sections(notebook.cells):
         slide = cell.metadata.get("slideshow", {}).get("slide_type", "-")
         shown = [] if slide == "skip" else cells_of_a_slide(cell, slide, formulas)
-        if (
-            slide == "notes"
-            and cells
-            and shows_picture(cells[-1])
-            and shown[0].source.startswith(READING)
-        ):
-            seen, _ = split_notes(shown[0].source, READING_WORDS)
+        told = slide == "notes" and cells and cells[-1].source != LIVE
+        if told and (seen := reading_of(shown[0].source)):
             cells.append(markdown_cell(seen, "fragment"))
         if not shown:  # the slide that would begin here begins with the next cell
             start = start or (slide if slide in STARTS else None)
@@ -111,18 +106,18 @@ def cells_of_a_slide(
         return [cell, markdown_cell(LIVE, "-")] if cell.outputs else []
     if not cell.outputs and SHOW_CODE not in own:
         return []
+    if any(map(has_picture, cell.outputs)):
+        cell.outputs = [output for output in cell.outputs if not too_wide(output)]
     for output in cell.outputs:
         if "text/html" in output.get("data", {}):
-            output.data["text/html"] = tidy_tables(output.data["text/html"])
+            table = tidy_tables(output.data["text/html"])
+            output.data["text/html"] = ASKED.sub("<p>", table)
     return [cell]
 
 
-def shows_picture(cell: nbformat.NotebookNode) -> bool:
-    return any(has_picture(output) for output in cell.get("outputs", []))
-
-
-def markdown_cell(text: str, slide: str) -> nbformat.NotebookNode:
-    return new_markdown_cell(text, metadata={"slideshow": {"slide_type": slide}})
+def too_wide(output: nbformat.NotebookNode) -> bool:
+    """Whether it is printed in lines that no slide holds, beside a figure that says it."""
+    return max(map(len, output.get("text", "").splitlines()), default=0) > WIDEST
 
 
 def build(paths: list[Path], target: Path = TARGET) -> list[Path]:
@@ -164,7 +159,7 @@ def render(notebook: nbformat.NotebookNode, name: str) -> str:
     resources = {"metadata": {"name": name}}
     text, _ = exporter.from_notebook_node(prepare(notebook, formulas), resources)
     text = re.sub(r"<th>\s*</th>", "<td></td>", text)  # a head without a word heads nothing
-    return put_formulas_back(text, formulas)
+    return keep_together(put_formulas_back(text, formulas))
 
 
 def copy_assets(assets: Path) -> None:

@@ -168,6 +168,19 @@ def put_formulas_back(text: str, kept: list[str]) -> str:
     return re.sub("\ue000(\\d+)\ue001", lambda match: kept[int(match.group(1))], text)
 
 
+def keep_together(text: str) -> str:
+    """HTML in which no line begins with what closes a formula, or with the sign of a percentage."""
+    parts = re.split(r"(?s)(<pre.*?</pre>)", text)
+    for index in range(0, len(parts), 2):
+        parts[index] = re.sub(r"(?<=\d) %(?![\w(])", "\u00a0%", parts[index])
+        parts[index] = re.sub(
+            r"(?s)(<math(?![^>]*\"block\")[^>]*>(?:(?!</math>).)*</math>)([.,;:)]+)",
+            r"<span style='white-space: nowrap'>\1\2</span>",
+            parts[index],
+        )
+    return "".join(parts)
+
+
 def question(source: str) -> tuple[str, list[str]] | None:
     """The question and the answers of a ``predict`` cell, where they are written out in it."""
     names: dict[str, ast.expr] = {}

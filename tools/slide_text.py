@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 
+from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell
+
 NOTES = re.compile(
     r"<!--\s*notes\s*-->", re.IGNORECASE
 )  # what follows it in a cell is for the speaker
 MOST_WORDS = 60  # on a slide
+READING = "**What you should see"  # of a figure, if its author gave it to the speaker's notes
+READING_WORDS = 40  # of it stand below the figure all the same
 RUNNING_TITLE = 12  # words of it: what a slide without a heading of its own repeats above its text
 # A sentence's end, with what closes it; the next begins with a capital letter, a digit or a mark.
 SENTENCE_END = re.compile(r"""[.!?](?:\*\*|["”)])*\s+(?=[A-Z*"“(`\d\ue000])""")
@@ -16,10 +21,10 @@ ITEM = re.compile(r"^(?:[-*+]|\d+\.) ", re.MULTILINE)
 
 
 def count_words(markdown: str) -> int:
-    """What stands between spaces on the screen, as deck.js counts; a formula is one word."""
+    """What has a letter between spaces on the screen, as deck.js counts; a formula is one word."""
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", markdown)
     text = re.sub(r"^\s*(?:#+|>|[-*+]|\d+\.) ", "", text, flags=re.MULTILINE)
-    return len(re.sub(r"[*`]", "", text).split())
+    return sum(bool(re.search(r"\w", word)) for word in text.split())
 
 
 def split_notes(markdown: str, most: int | None = None) -> tuple[str, str]:
@@ -49,6 +54,36 @@ def split_notes(markdown: str, most: int | None = None) -> tuple[str, str]:
         notes.append(block)
         cutting = True
     return "\n\n".join(shown), "\n\n".join([*notes, *(text.strip() for text in rest)])
+
+
+def markdown_cell(text: str, slide: str) -> NotebookNode:
+    return new_markdown_cell(text, metadata={"slideshow": {"slide_type": slide}})
+
+
+def part_sections(cells: list[NotebookNode]) -> list[NotebookNode]:
+    """Sections that begin in the speaker's notes begin a slide; the next cells belong to it."""
+    parted: list[NotebookNode] = []
+    for cell in cells:
+        kind = cell.metadata.get("slideshow", {}).get("slide_type")
+        if cell.cell_type != "markdown" or kind != "notes":
+            if kind == "slide" and parted and parted[-1].source.startswith("##"):
+                cell.metadata["slideshow"]["slide_type"] = "subslide"
+            parted.append(cell)
+            continue
+        for text in re.split(r"\n(?=###? )", "\n" + cell.source):
+            level = "slide" if text.startswith("## ") else "subslide"
+            if text.strip():
+                parted.append(
+                    markdown_cell(text.strip(), level if text.startswith("#") else "notes")
+                )
+    return parted
+
+
+def reading_of(notes: str) -> str:
+    """What stands on the slide of what a class should see, which the notes tell in full."""
+    paragraphs = (part for part in re.split(r"\n\s*\n", notes) if part.startswith(READING))
+    seen, _ = split_notes(next(paragraphs, ""), READING_WORDS)
+    return "" if re.fullmatch(r"\*\*[^*]+\*\*", seen) else seen
 
 
 def is_table(block: str) -> bool:

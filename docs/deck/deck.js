@@ -271,8 +271,8 @@ const markdown = block => {
 async function start() {
     await document.fonts.ready;
     await Promise.all([...document.images].map(image => image.decode()));
+    let title = null;                                              // a lab's slide, say, belongs to the section before
     for (const slide of document.querySelectorAll(".slides > section")) {
-        let title = null;
         const sections = [...slide.querySelectorAll(":scope > section")];
         sections.slice(1).forEach((section, number) => takeHeadings(sections[number], section));
         const pages = sections.flatMap(section => {
