@@ -95,7 +95,7 @@ def cells_of_a_slide(
         source = set_formulas_aside(cell.source, formulas)
         if slide == "notes":
             return [markdown_cell(source, slide)]
-        seen, notes = split_notes(source)
+        seen, notes = (source, "") if "predict" in own else split_notes(source)  # all its answers
         kinds = [(seen, slide), (notes, "notes")]
         return [markdown_cell(text, kind) for text, kind in kinds if text.strip()]
     if SHOW_CODE not in own:

@@ -181,9 +181,12 @@ def keep_together(text: str) -> str:
     return "".join(parts)
 
 
-def question(source: str) -> tuple[str, list[str]] | None:
-    """The question and the answers of a ``predict`` cell, where they are written out in it."""
+def question(source: str, above: str = "") -> tuple[str, list[str]] | None:
+    """The question and the answers of a ``predict`` cell, where they are written out: in it, or in
+    the first line of the code ``above`` it."""
     names: dict[str, ast.expr] = {}
+    if named := re.match(r"(\w+) = (\[[^\]]*\])$", above.split("\n")[0]):
+        names[named[1]] = ast.parse(named[2], mode="eval").body
     for node in ast.walk(ast.parse(TransformerManager().transform_cell(source))):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             names[node.targets[0].id] = node.value  # predict(..., places), with places a line above
@@ -200,7 +203,11 @@ def question(source: str) -> tuple[str, list[str]] | None:
 def pose_questions(notebook: nbformat.NotebookNode) -> None:
     """Turn each ``predict`` cell, whose buttons need a kernel, into words, in place."""
     for index, cell in enumerate(notebook.cells):
-        if "predict" in tags(cell) and (asked := question(cell.source)):
+        if "predict" not in tags(cell):
+            continue
+        above = [other.source for other in notebook.cells[:index] if other.cell_type == "code"]
+        found = (question(cell.source, each) for each in ["", *above])
+        if asked := next(filter(None, found), None):
             text = f"**Your guess?** {asked[0]}\n\n" + "".join(f"- {one}\n" for one in asked[1])
             notebook.cells[index] = new_markdown_cell(text, metadata=cell.metadata, id=cell.id)
 

@@ -17,6 +17,7 @@ const isFigure = block => block.matches(".figure");
 const isTable = block => block.matches("table") || Boolean(block.querySelector("table"));
 const isText = block => block.matches(".text") && !isHeading(block) && !isTable(block);
 const isQuestion = block => block.textContent.startsWith("Your guess?");
+const isReading = block => block.textContent.startsWith("What you should see");
 // Of text, without tables; a formula is a word, and a full stop behind it is none.
 function countWords(blocks) {
     return blocks.filter(block => block.matches(".text, .running") && !isTable(block)).reduce((sum, block) => {
@@ -41,7 +42,7 @@ function kind(block) {
 function fitLetters(block) {
     const part = block.querySelector("pre, table") ?? (block.matches("table") ? block : null);
     if (!part) return;
-    const tooWide = () => block.scrollWidth > WIDTH || part.scrollWidth > WIDTH - 34;
+    const tooWide = () => block.scrollWidth > WIDTH || part.scrollWidth > (part.matches("pre") ? part.clientWidth : WIDTH - 34);
     const tooTall = () => block.offsetHeight > HEIGHT;
     let size = parseFloat(getComputedStyle(part).fontSize);
     while (size > SMALLEST && (tooWide() || tooTall())) part.style.fontSize = `${size -= 1}px`;
@@ -128,7 +129,8 @@ function layout(blocks, least) {
             reading.forEach(block => { block.style.maxWidth = ""; });
         }
     }
-    return best.zoom >= Math.min(least, largest) ? best : null;
+    const alone = best.beside ? 0.97 * (HEIGHT - 40) / natural : Infinity;    // beside a tall figure, text costs no room
+    return best.zoom >= Math.min(least, largest, alone) ? best : null;
 }
 
 const fits = (blocks, least = GOOD_ZOOM, words = WORDS) => countWords(blocks) <= words ? layout(blocks, least) : null;
@@ -161,7 +163,8 @@ function paginate(blocks, above) {
         const title = isHeading(blocks[number]) || !heading ? 0 : heading.split(/\s+/).length;
         const unit = unitAt(blocks, number, WORDS - title);
         const begins = unit.some(isQuestion) || unit[0].matches("h1, h2");
-        if (page.length && (begins || page.some(isQuestion) || !fits([...page, ...unit]))) turn();
+        const parted = page.some(isReading) && unit.some(isFigure);      // it would read another figure
+        if (page.length && (begins || parted || page.some(isQuestion) || !fits([...page, ...unit]))) turn();
         if (!page.length && !isHeading(unit[0]) && heading) {
             const running = room.appendChild(make("p", "running block", heading));
             if (layout([running, ...unit], 0)) page.push(running); else running.remove();
@@ -174,12 +177,14 @@ function paginate(blocks, above) {
     return {pages, heading};
 }
 
-// Steps in which a page appears: what begins it comes with it, then cell after cell.
+// Steps in which a page appears: what begins it comes with it, then cell after cell; code before what it gives.
 function setSteps(page, cellOf) {
+    const coded = new Set(page.filter(block => block.matches(".code")).map(block => sourceOf.get(block)));
+    const given = block => !block.matches(".code, .running") && coded.has(sourceOf.get(block));
     const first = cellOf.get(page.find(block => !block.matches(".running")));
     let step = -1, last = first;
     for (const block of page) {
-        const cell = cellOf.get(block);
+        const cell = given(block) ? sourceOf.get(block) : cellOf.get(block);
         if (cell && cell !== first) {
             if (cell !== last) step += 1;
             block.classList.add("fragment");

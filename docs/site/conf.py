@@ -5,6 +5,8 @@ import re
 from docutils.nodes import SkipNode
 from latex2mathml.converter import convert
 
+from pages import keep_together  # of tools/, where build_site.py is
+
 project = "Tuning neural networks"
 author = "the course's authors"
 copyright = "the course's authors; text and figures CC BY 4.0, code MIT"
@@ -55,9 +57,10 @@ def mend(app, page, template, context, document):
         # MyST-NB calls every fold so, whatever can be read on it.
         body = context["body"].replace(' aria-label="Toggle hidden content"', "")
         body = re.sub(r'<th class="head[^>]*>(<p>\s*</p>)?</th>', "<td></td>", body)
-        context["body"] = re.sub(
+        body = re.sub(
             r'(?s)(<table class="docutils.*?</table>)', r'<div class="table">\1</div>', body
         )
+        context["body"] = keep_together(body)
 
 
 def setup(app):
