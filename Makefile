@@ -20,7 +20,7 @@ IN_VENV := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 SET_UP := $(PYTHON) tools/set_up.py --venv $(VENV) $(if $(TORCH),--torch $(TORCH)) \
 	$(if $(INSTALLER),--installer $(INSTALLER)) $(if $(CONSTRAINTS),--constraints $(CONSTRAINTS))
 
-.PHONY: help setup setup-tests lab test test-oldest check notebooks robustness case-study slides site recordings bench bank races widths hand-in handouts
+.PHONY: help setup setup-tests lab test test-oldest check notebooks robustness case-study slides site recordings bench bank races widths engines hand-in handouts
 
 # $(info ...) prints without a shell, so that the columns and any sign stay as they are.
 help:
@@ -39,6 +39,7 @@ help:
 	$(info make bank         train the 3,072 runs of the search bank anew, may be interrupted)
 	$(info make races        replay all races between search methods on the bank, may be interrupted)
 	$(info make widths       train the stored runs of notebook 12 anew, may be interrupted)
+	$(info make engines      measure the stored searches of notebook 14 anew, may be interrupted)
 	$(info make bench        how fast the engine is)
 	@cd .
 
@@ -91,6 +92,9 @@ races: setup
 
 widths: setup
 	$(IN_VENV) tools/build_widths.py
+
+engines: setup
+	$(IN_VENV) tools/build_engine_times.py
 
 hand-in: setup
 	$(IN_VENV) tools/hand_in.py "$(NAME)"

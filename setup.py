@@ -20,7 +20,11 @@ DATA = (
     "races.npz",
     "runs_on_photographs.npz",
     "widths.npz",
-    *(["robustness.json"] if (HERE / "data" / "robustness.json").exists() else []),
+    *(
+        name
+        for name in ("engine_times.json", "robustness.json")  # what is measured last
+        if (HERE / "data" / name).exists()
+    ),
     *sorted(
         f"{folder}/{path.name}"
         for folder in ("self_tests", "example_class")

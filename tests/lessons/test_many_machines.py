@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import json
 from pathlib import Path
 
 import nbformat
@@ -14,9 +15,12 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from optuna.trial import TrialState
 
-from course_utils import Estimate, make_mlp, optional
+import build_engine_times
+from course_utils import make_mlp, optional
+from course_utils.files import DATA_FOLDER
 from course_utils.lessons.many_machines import (
     costs,
+    engine_times,
     engines,
     exercises,
     experiments,
@@ -34,22 +38,38 @@ def small():
     return worker.load_small()
 
 
+def searched(seconds, pause=0.0, workers=2):
+    """A search whose places each train one trial after another, with a pause before each."""
+    lengths = np.asarray(seconds, float)
+    started = np.empty(len(lengths))
+    for place in range(workers):
+        ends = np.cumsum(lengths[place::workers] + pause)
+        started[place::workers] = ends - lengths[place::workers]
+    return engine_times.Search(started, lengths, workers)
+
+
+def bill_with(seconds, overhead, workers=2):
+    overhead = np.array(overhead, float)
+    lengths = np.full(len(overhead), float(seconds))
+    return engines.Bill(lengths, overhead, workers, searched(lengths, overhead.mean(), workers))
+
+
 # Bills and the cost model
 
 
 def test_how_long_a_trial_keeps_its_place():
     # Two places: a trial of 4 s in one; of 1, 1 and 2 s in the other, with pauses of 0.5 and 0.25.
     started, seconds = np.array([10, 10, 11.5, 12.75]), np.array([4, 1, 1, 2])
-    kept = engines.occupied(started, seconds, places=2)
+    kept = engine_times.occupied(started, seconds, places=2)
     np.testing.assert_allclose(kept, [np.nan, np.nan, 1.5, 2.25])
     order = np.array([3, 0, 2, 1])
     np.testing.assert_allclose(
-        engines.occupied(started[order], seconds[order], places=2), kept[order]
+        engine_times.occupied(started[order], seconds[order], places=2), kept[order]
     )
     np.testing.assert_allclose(
-        engines.occupied(started, seconds, places=2, begun=9), [5, 2, 1.5, 2.25]
+        engine_times.occupied(started, seconds, places=2, begun=9), [5, 2, 1.5, 2.25]
     )
-    np.testing.assert_allclose(engines.occupied([0, 3], [1, 1]), [np.nan, 3])
+    np.testing.assert_allclose(engine_times.occupied([0, 3], [1, 1]), [np.nan, 3])
 
 
 def test_one_process_pays_little_beside_its_training(small):
@@ -89,12 +109,111 @@ def test_people_read_durations():
 
 
 def test_long_trials_make_all_engines_alike_and_short_ones_do_not():
-    slow = engines.Bill(np.full(5, 0.1), np.array([3.9, 4.0, 4.1, 4.0, 4.0]), 2)
+    slow = bill_with(0.1, [3.9, 4.0, 4.1, 4.0, 4.0])
     short, long = engines.gain(slow, 0.1), engines.gain(slow, 1000.0)
     assert short.value == pytest.approx(0.2 / 4.1) and 1.99 < long.value < 2
-    assert short.low < short.value < short.high and isinstance(short, Estimate)
-    model = engines.model_of(slow, engines.Bill(np.full(5, 0.08), np.zeros(5), 1), serial=False)
+    assert short.low < short.value < short.high
+
+
+def test_the_model_of_an_engine_takes_its_bill():
+    slow, alone = bill_with(0.1, [3.9, 4.0, 4.1, 4.0, 4.0]), bill_with(0.08, np.zeros(5), 1)
+    model = engines.model_of(slow, alone, serial=False)
     assert model.overhead == 4.0 and model.serial == 0 and model.slowdown == pytest.approx(1.25)
+
+
+# Whole searches, of short trials and of long ones
+
+
+def test_a_search_is_timed_by_the_clocks_of_its_places():
+    # One place trains from 2 to 7 s, the other from 4 to 8.5 s; ordered at 0 s.
+    started, seconds = np.array([2.0, 4, 5, 6.5]), np.array([2.0, 2, 2, 2])
+    kept = engine_times.Search(started, seconds, 2)
+    assert sorted(kept.held) == [2.5, 3], "the first in each place does not count"
+    assert kept.wall == pytest.approx(5.5 / 2) and kept.rate == pytest.approx(2 / 2.75)
+    fresh = engine_times.Search(started, seconds, 2, begun=0.0)
+    assert fresh.wall == pytest.approx((7 + 8.5) / 2) and fresh.rate == pytest.approx(4 / 7.75)
+    late = engine_times.Search(started + np.array([0, 0.9, 0, 0.9]), seconds, 2)
+    assert late.wall == pytest.approx(kept.wall), "a worker that comes late is the engine's start"
+
+
+def test_what_trainings_cost_each_other_is_inside_the_gain():
+    seconds, rng = np.full(8, 1.0), np.random.default_rng(0)
+    alone = searched(seconds, workers=1)
+    assert engine_times.measured_gain(searched(seconds), alone).value == pytest.approx(2)
+    slowed = searched(1.6 * rng.uniform(0.95, 1.05, 8))
+    found = engine_times.measured_gain(slowed, alone)
+    assert found.value == pytest.approx(2 / 1.6, rel=0.05) and found.low < found.value < found.high
+    assert found.unit == "times" and "measured" in found.covers
+    bills = {"one process": engines.bill_of(alone), "other": engines.bill_of(slowed)}
+    assert engines.gains(bills) == {"other": found}
+
+
+def pretend(name, dataset, epochs):
+    number = len(pretend.begun)
+    pretend.begun.append(name)
+    if number == pretend.broken_at:
+        raise KeyboardInterrupt
+    lengths = np.full(build_engine_times.TRIALS[name], 1.0 if name == engine_times.ALONE else 1.25)
+    return searched(lengths + 0.01 * number, workers=1 if name == engine_times.ALONE else 2)
+
+
+def test_a_measurement_that_was_interrupted_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(build_engine_times, "search", pretend)
+    monkeypatch.setattr(build_engine_times, "version", lambda name: "1.0+cpu")
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    pretend.begun, pretend.broken_at = [], 5
+    target, work = tmp_path / "engine_times.json", tmp_path / "work"
+    timed = []
+    monkeypatch.setattr(build_engine_times, "epochs_for", lambda *given: timed.append(given) or 60)
+    with pytest.raises(KeyboardInterrupt):
+        build_engine_times.build(target, work, repeats=4)
+    assert not target.exists()
+    build_engine_times.build(target, work, repeats=4)
+    assert len(timed) == 1 and len(pretend.begun) == 6 + 3 * 4, "the first repeat was kept"
+    first = pretend.begun[:4]
+    assert pretend.begun[6:10] == [*first[1:], first[0]], "another engine is the first"
+    found = engine_times.load_engine_times(target)
+    assert len(found["repeats"]) == 4 and found["about"]["epochs"] == 60
+    assert found["repeats"][0]["one process"]["seconds"] == [1.0, 1.0, 1.0]
+    for name, gain in engine_times.stored_gains(target).items():
+        assert 1.5 < gain.value < 1.7 and gain.seeds == 4, name
+        assert any("are stored" in flag for flag in gain.flags) and "measured" in gain.covers
+    build_engine_times.report(target)
+    assert "Ray, a process each" in capsys.readouterr().out
+
+
+def test_the_length_of_a_trial_is_found_by_one_timed_alone(small):
+    epochs = build_engine_times.epochs_for(0.05, small)
+    assert epochs % build_engine_times.REPORTS == 0 and epochs > 0
+    bill = engines.one_process(small, 2, epochs=12, every=2)
+    assert len(bill.search.seconds) == 2 and len(bill.training) == 1
+
+
+def test_a_missing_and_another_file_of_engine_times_say_how_to_get_it_back(tmp_path):
+    path = tmp_path / "engine_times.json"
+    with pytest.raises(FileNotFoundError, match="engine_times.json is missing.*make engines"):
+        engine_times.load_engine_times(path)
+    for other in ({"repeats": []}, {"about": {}, "repeats": [{"one process": {}}]}, []):
+        path.write_text(json.dumps(other), encoding="utf-8")
+        with pytest.raises(ValueError, match="holds other searches.*make engines"):
+            engine_times.load_engine_times(path)
+
+
+@pytest.mark.skipif(
+    not (DATA_FOLDER / engine_times.ENGINE_TIMES).exists(), reason="not measured yet"
+)
+def test_stored_searches_are_whole_and_of_trials_as_long_as_they_say():
+    found = engine_times.load_engine_times()
+    assert len(found["repeats"]) == build_engine_times.REPEATS
+    for repeat in found["repeats"]:
+        for name, trials in build_engine_times.TRIALS.items():
+            assert len(repeat[name]["seconds"]) >= trials
+            assert engine_times.to_search(repeat[name]).wall == pytest.approx(
+                repeat[name]["wall"], abs=0.01
+            )
+        assert np.allclose(
+            repeat["one process"]["seconds"][1:], found["about"]["seconds"], rtol=0.25
+        )
 
 
 # Seeds
@@ -186,7 +305,7 @@ def test_the_timeline_shows_a_cross_where_a_worker_was_killed():
 
 def test_a_bill_is_drawn_for_each_engine():
     axes = Figure().subplots()
-    bill = engines.Bill(np.ones(3), np.array([0.0, 0.1, 0.2]), 2)
+    bill = bill_with(1, [0.0, 0.1, 0.2])
     figures.plot_bills({"a": bill, "b": bill}, axes)
     assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b"]
 
@@ -218,8 +337,8 @@ def test_the_lab_draws_other_pictures_at_both_ends(lab, name, see):
 def test_cells_that_need_ray_say_so_and_do_nothing_else(monkeypatch, shell, capsys):
     monkeypatch.setattr(optional, "find_spec", lambda name: None)
     bills = {
-        "one process": engines.Bill(np.ones(3), np.zeros(3), 1),
-        "Optuna, two workers": engines.Bill(np.ones(3), np.array([0.01, 0.02, 0.03]), 2),
+        "one process": bill_with(1, np.zeros(3), 1),
+        "Optuna, two workers": bill_with(1, [0.01, 0.02, 0.03]),
     }
     shell.user_ns.update(is_here=optional.is_here, bills=bills, engines=engines, worker=worker)
     shell.user_ns.update(inspect=inspect, figures=figures)

@@ -7,10 +7,8 @@ engine's overhead: storage, scheduling, reports, a new process.
 
 from __future__ import annotations
 
-import heapq
-import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from ...engine.data import Dataset
 from ...evidence import Estimate, mean_interval
 from ...search import make_study, quiet
 from .costs import Engine
+from .engine_times import Search, measured_gain, occupied
 from .ray_search import prepare_ray, results_table, settings, with_data
 from .worker import FINISHED, name_knobs, objective, open_study
 from .workers import start_workers, wait_for
@@ -28,11 +27,15 @@ from .workers import start_workers, wait_for
 
 @dataclass(frozen=True)
 class Bill:
-    """Arrays [trial] in seconds: its own training, and what its place was kept for beyond that."""
+    """Arrays [trial] in seconds: its own training, and what its place was kept for beyond that.
+
+    Trials whose place's clock began with them are missing here; the whole ``search`` has them.
+    """
 
     training: np.ndarray
     overhead: np.ndarray
     workers: int
+    search: Search
 
     @property
     def extra(self) -> Estimate:
@@ -40,70 +43,53 @@ class Bill:
         return mean_interval(self.overhead, "s")
 
 
-def occupied(
-    started: Sequence[float] | np.ndarray,
-    seconds: Sequence[float] | np.ndarray,
-    places: int = 1,
-    begun: float | None = None,
-) -> np.ndarray:
-    """[trial]: for how long each trial kept its place, of ``places``, in seconds.
-
-    ``started`` and ``seconds`` say when each trial began and how long it ran; what happens between
-    two trials counts for the second. The first trial in each place counts from ``begun``, when the
-    search was started; without it, NaN.
-    """
-    started, seconds = np.asarray(started, float), np.asarray(seconds, float)
-    ends = [-math.inf if begun is None else begun] * places
-    kept = np.full(len(started), math.nan)
-    for number in np.argsort(started):
-        end = started[number] + seconds[number]
-        kept[number] = end - heapq.heapreplace(ends, end)
-    return np.where(np.isfinite(kept), kept, math.nan)
-
-
-def _bill(
-    started: Sequence[float], seconds: Sequence[float], workers: int, begun: float | None = None
-) -> Bill:
-    kept = occupied(started, seconds, workers, begun)
-    whole, training = np.isfinite(kept), np.asarray(seconds, float)
+def bill_of(search: Search) -> Bill:
+    """What a search's trials cost beside their training."""
+    kept = occupied(search.started, search.seconds, search.workers, search.begun)
+    whole = np.isfinite(kept)
     # Clocks of two processes may disagree by a little; nothing costs less than nothing.
-    overhead = np.maximum(kept - training, 0)
-    return Bill(training[whole], overhead[whole], workers)
+    overhead = np.maximum(kept - search.seconds, 0)
+    return Bill(search.seconds[whole], overhead[whole], search.workers, search)
 
 
 def _bill_of(study: optuna.Study, workers: int) -> Bill:
     trials = study.get_trials(deepcopy=False, states=FINISHED)
-    attributes = [trial.user_attrs for trial in trials]
-    return _bill([a["started"] for a in attributes], [a["seconds"] for a in attributes], workers)
+    started, seconds = (
+        np.array([trial.user_attrs[name] for trial in trials]) for name in ("started", "seconds")
+    )
+    return bill_of(Search(started, seconds, workers))
 
 
-def one_process(dataset: Dataset, trials: int = 12) -> Bill:
+def one_process(dataset: Dataset, trials: int = 24, *, epochs: int = 6, every: int = 1) -> Bill:
     """One trial after another, here, with a study in memory."""
     study = make_study(optuna.samplers.RandomSampler(seed=0), optuna.pruners.NopPruner())
     with quiet():
-        study.optimize(lambda trial: objective(trial, dataset), n_trials=trials)
+        study.optimize(lambda trial: objective(trial, dataset, epochs, every), n_trials=trials)
     return _bill_of(study, 1)
 
 
-def optuna_workers(storage: str, trials: int = 20, workers: int = 2) -> Bill:
+def optuna_workers(
+    storage: str, trials: int = 24, workers: int = 2, *, epochs: int = 6, every: int = 1
+) -> Bill:
     """Worker processes over one storage. Their start is not counted: it comes once."""
-    wait_for(start_workers(storage, "engines", trials, workers=workers))
+    wait_for(start_workers(storage, "engines", trials, workers=workers, epochs=epochs, every=every))
     return _bill_of(open_study(storage, "engines"), workers)
 
 
-def ray_workers(
+def ray_trials(
     dataset: Dataset,
     folder: str | Path,
-    *,
-    trials: int = 12,
+    trials: int,
     workers: int = 2,
-    kept: Bill | None = None,
-) -> Bill:
-    """Ray Tune, which keeps its processes from trial to trial, or starts one for each.
+    *,
+    fresh: bool = False,
+    epochs: int = 6,
+    every: int = 1,
+) -> Search:
+    """A search by Ray Tune, which keeps its processes from trial to trial, or starts a ``fresh``
+    one for each.
 
-    Processes that are kept are started once, and that is not counted, as for Optuna's workers. With
-    the bill of those, ``kept``, each trial gets a process of its own: its start is overhead, and so
-    is what a first training takes longer than one of those.
+    Processes that are kept are started once, and that is not counted, as for Optuna's workers.
     """
     prepare_ray()  # its settings are read when it is imported
     from ray import tune
@@ -114,23 +100,33 @@ def ray_workers(
     with quiet():
         search = OptunaSearch(name_knobs, metric="val_accuracy", mode="max", sampler=sampler)
         tuner = tune.Tuner(
-            with_data(dataset),
+            with_data(dataset, epochs, every),
             tune_config=tune.TuneConfig(
                 metric="val_accuracy",
                 mode="max",
                 num_samples=trials,
                 max_concurrent_trials=workers,
                 search_alg=search,
-                reuse_actors=kept is None,
+                reuse_actors=not fresh,
             ),
-            run_config=settings(folder, "kept" if kept is None else "fresh"),
+            run_config=settings(folder, "fresh" if fresh else "kept"),
         )
         table = results_table(tuner.fit())
+    started, seconds = (table[name].to_numpy() for name in ("started", "seconds"))
+    return Search(started, seconds, workers, begun if fresh else None)
+
+
+def ray_workers(
+    dataset: Dataset, folder: str | Path, *, trials: int = 24, kept: Bill | None = None
+) -> Bill:
+    """Ray Tune with two processes that it keeps; with the bill of those, ``kept``, each trial gets
+    a process of its own: its start is overhead, and so is what a first training takes longer than
+    one of those."""
+    bill = bill_of(ray_trials(dataset, folder, trials, fresh=kept is not None))
     if kept is None:
-        return _bill(table["started"], table["seconds"], workers)
-    bill = _bill(table["started"], table["seconds"], workers, begun)
+        return bill
     usual = np.minimum(bill.training, np.median(kept.training))
-    return Bill(usual, bill.overhead + bill.training - usual, workers)
+    return Bill(usual, bill.overhead + bill.training - usual, bill.workers, bill.search)
 
 
 def model_of(bill: Bill, alone: Bill, start: float = 0.0, serial: bool = True) -> Engine:
@@ -142,6 +138,14 @@ def model_of(bill: Bill, alone: Bill, start: float = 0.0, serial: bool = True) -
     overhead = float(np.median(bill.overhead))
     slowdown = max(1.0, float(np.median(bill.training) / np.median(alone.training)))
     return Engine(overhead, overhead if serial else 0.0, start, slowdown, bill.workers > 1)
+
+
+def gains(bills: Mapping[str, Bill]) -> dict[str, Estimate]:
+    """{engine: times the trials a second of one process}, from the searches of these bills, the
+    first of which is that of one process."""
+    alone, *_ = bills.values()
+    others = list(bills.items())[1:]
+    return {name: measured_gain(bill.search, alone.search) for name, bill in others}
 
 
 def gain(bill: Bill, seconds: float) -> Estimate:

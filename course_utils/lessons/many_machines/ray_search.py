@@ -104,7 +104,9 @@ def stop_ray() -> None:
             shutil.rmtree(folder.parent, ignore_errors=True)
 
 
-def with_data(dataset: Dataset, epochs: int = 6) -> Callable[[dict[str, Any]], None]:
+def with_data(
+    dataset: Dataset, epochs: int = 6, every: int = 1
+) -> Callable[[dict[str, Any]], None]:
     """``ray_trial`` with its data, which Ray puts into shared memory once for all trials.
 
     Starts Ray if it does not run: left alone, it would start with settings of its own.
@@ -113,7 +115,7 @@ def with_data(dataset: Dataset, epochs: int = 6) -> Callable[[dict[str, Any]], N
     from ray import tune
 
     trial: Callable[[dict[str, Any]], None] = tune.with_parameters(
-        partial(ray_trial, epochs=epochs), dataset=dataset
+        partial(ray_trial, epochs=epochs, every=every), dataset=dataset
     )
     return trial
 

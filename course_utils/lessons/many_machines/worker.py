@@ -65,8 +65,9 @@ def name_knobs(trial: optuna.Trial) -> None:
     suggest(trial)
 
 
-def objective(trial: optuna.Trial, dataset: Dataset, epochs: int = 6) -> float:
-    """One trial: validation accuracy after every epoch is reported, and a pruner may end it.
+def objective(trial: optuna.Trial, dataset: Dataset, epochs: int = 6, every: int = 1) -> float:
+    """One trial: validation accuracy is reported after every epoch, or after ``every`` so many, and
+    a pruner may end it.
 
     The trial notes who trained it, when that began and how many seconds it took.
     """
@@ -74,7 +75,7 @@ def objective(trial: optuna.Trial, dataset: Dataset, epochs: int = 6) -> float:
     trial.set_user_attr("started", time.time())
     start, value, pruned = time.perf_counter(), 0.0, False
     for run in train(suggest(trial, epochs), dataset, keep_models=False):
-        if run.epoch_ended:
+        if run.epoch_ended and run.epoch % every == 0:
             value = float(run.history.val_accuracy[0, run.epoch - 1])
             trial.report(value, step=run.epoch)
             if pruned := trial.should_prune():
@@ -85,14 +86,14 @@ def objective(trial: optuna.Trial, dataset: Dataset, epochs: int = 6) -> float:
     return value
 
 
-def ray_trial(config: dict[str, float], dataset: Dataset, epochs: int = 6) -> None:
+def ray_trial(config: dict[str, float], dataset: Dataset, epochs: int = 6, every: int = 1) -> None:
     """The same trial for Ray Tune, which runs it in a worker, and may end it at any report."""
     from ray import tune
 
     torch.set_num_threads(1)
     started, start = time.time(), time.perf_counter()
     for run in train(make_config(**config, epochs=epochs), dataset, keep_models=False):
-        if run.epoch_ended:
+        if run.epoch_ended and run.epoch % every == 0:
             value = float(run.history.val_accuracy[0, run.epoch - 1])
             seconds = time.perf_counter() - start
             tune.report({"val_accuracy": value, "started": started, "seconds": seconds})
@@ -139,7 +140,9 @@ def open_study(address: str, name: str, seed: int = 0, *, heartbeat: bool = True
     )
 
 
-def work(study: optuna.Study, total: int, dataset: Dataset, epochs: int = 6) -> None:
+def work(
+    study: optuna.Study, total: int, dataset: Dataset, epochs: int = 6, every: int = 1
+) -> None:
     """What a worker does until ``study`` has ``total`` finished trials and none is missing.
 
     While others still run the last trials it stays: should one of them die, its trial comes back
@@ -162,7 +165,7 @@ def work(study: optuna.Study, total: int, dataset: Dataset, epochs: int = 6) -> 
         if finished + running >= total and not waiting:
             time.sleep(0.1)
         else:
-            study.optimize(lambda trial: objective(trial, dataset, epochs), n_trials=1)
+            study.optimize(lambda trial: objective(trial, dataset, epochs, every), n_trials=1)
 
 
 def end_with_parent() -> None:
@@ -184,6 +187,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--trials", type=int, required=True, help="finished trials to reach")
     parser.add_argument("--seed", type=int, required=True, help="of the sampler; no two alike")
     parser.add_argument("--epochs", type=int, default=6, help="of each trial")
+    parser.add_argument("--every", type=int, default=1, help="epochs from report to report")
     parser.add_argument("--no-heartbeat", action="store_true", help="as Optuna does by default")
     parser.add_argument("--child", action="store_true", help="end when standard input is closed")
     given = parser.parse_args(arguments)
@@ -192,7 +196,7 @@ def main(arguments: list[str] | None = None) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     torch.set_num_threads(1)  # two workers on two cores: one thread each
     study = open_study(given.storage, given.study, given.seed, heartbeat=not given.no_heartbeat)
-    work(study, given.trials, load_small(), given.epochs)
+    work(study, given.trials, load_small(), given.epochs, given.every)
 
 
 if __name__ == "__main__":

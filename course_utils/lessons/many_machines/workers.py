@@ -33,6 +33,7 @@ def start_workers(
     *,
     workers: int = 2,
     epochs: int = 6,
+    every: int = 1,
     heartbeat: bool = True,
 ) -> list[Process]:
     """Start processes that work on one study until it has so many finished ``trials``.
@@ -43,7 +44,7 @@ def start_workers(
     open_study(storage, name, heartbeat=heartbeat)
     module = "course_utils.lessons.many_machines.worker"
     command = [sys.executable, "-m", module, "--child", "--storage", storage, "--study", name]
-    command += ["--trials", str(trials), "--epochs", str(epochs)]
+    command += ["--trials", str(trials), "--epochs", str(epochs), "--every", str(every)]
     command += [] if heartbeat else ["--no-heartbeat"]
     return [
         subprocess.Popen(
