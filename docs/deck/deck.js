@@ -167,7 +167,8 @@ function paginate(blocks, above) {
         if (page.length && (begins || parted || page.some(isQuestion) || !fits([...page, ...unit]))) turn();
         if (!page.length && !isHeading(unit[0]) && heading) {
             const running = room.appendChild(make("p", "running block", heading));
-            if (layout([running, ...unit], 0)) page.push(running); else running.remove();
+            const titled = layout([running, ...unit], 0);                // a very tall figure needs the room itself
+            if (titled && (titled.zoom ?? 1) >= 0.75) page.push(running); else running.remove();
         }
         page.push(...unit);
         heading = unit.findLast(isHeading)?.textContent ?? heading;
