@@ -24,8 +24,8 @@ PAIRS = {  # {name: (A, B)}
     "crop, 5,000 photographs": ("bank, none 1.6", "bank, crop 1.6"),
     "flip besides crop, 5,000": ("bank, crop 1.6", "bank, crop_flip 0.8"),
     "flip besides crop, 45,000": ("flips, without", "flips, with"),
-    "one cycle for constant, 45,000": ("judged, constant", "flips, with"),
-    "triangles for constant, 45,000": ("judged, constant", "judged, cyclic"),
+    "one cycle for constant, 45,000": ("judged, constant 0.2", "flips, with"),
+    "triangles for constant, 45,000": ("judged, constant 0.2", "judged, cyclic 0.2"),
 }
 
 

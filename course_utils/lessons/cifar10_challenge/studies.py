@@ -29,7 +29,7 @@ BANK_RATES, BANK_CHOOSERS, BANK_JUDGES = (0.2, 0.4, 0.8, 1.6, 3.2), (4,), (0, 1,
 BANK_CHOICE = {"none": 1.6, "crop": 1.6, "crop_flip": 0.8}
 # FAST with two schedules on all photographs: the rates, and the seed that tries them.
 SCHEDULE_RATES = (0.1, 0.2, 0.4, 0.8)
-SCHEDULE_CHOOSERS, SCHEDULE_JUDGES = (30,), range(10, 16)
+SCHEDULE_CHOOSERS, SCHEDULE_JUDGES = (30,), range(10, 18)
 WARD = 10_000  # training images of the patients: enough to be ill, few enough to be quick
 FEW = 5000  # of the bank: few enough to train it many times
 
