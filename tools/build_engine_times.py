@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--target", type=Path, default=DATA_FOLDER / ENGINE_TIMES, help="to write")
     parser.add_argument("--work", type=Path, default=work, help="folder of the finished repeats")
     parser.add_argument("--seconds", type=float, default=10.0, help="of a trial alone")
-    parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--repeats", type=int, default=REPEATS, help="two or more")
     chosen = parser.parse_args()
     build(chosen.target, chosen.work, chosen.seconds, chosen.repeats)
     report(chosen.target)
