@@ -22,6 +22,14 @@ ROBUSTNESS = DATA_FOLDER / "robustness.json"
 SIGNS = {"supported": "✔", "refuted": "✘", "not settled": "○"}
 ALTERED = {"widened": "every grid one step wider", "doubled": "training twice as long"}
 
+# Units that a threshold of one stands in.
+ONE_OF = {
+    "decades": "decade",
+    "doublings": "doubling",
+    "epochs": "epoch",
+    "factors of two": "factor of two",
+}
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -115,6 +123,7 @@ def _with_unit(limit: float, unit: str) -> str:
     """A threshold as the effects beside it are written: shares and points in hundredths."""
     if unit == "points":
         return f"{100 * limit:g} point" + ("" if abs(limit) == 0.01 else "s")
+    unit = ONE_OF.get(unit, unit) if abs(limit) == 1 else unit
     return f"{100 * limit:g} %" if unit == "%" else f"{limit:g} {unit}".rstrip()
 
 

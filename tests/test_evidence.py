@@ -459,6 +459,7 @@ def test_a_repeat_counts_only_where_there_was_something_to_alter():
         ("points", -0.002, "above -0.2 points;"),
         ("%", 0.8, "above 80 %;"),
         ("decades", 0.48, "above 0.48 decades;"),
+        ("factors of two", 1, "above 1 factor of two;"),
         ("", 0.5, "above 0.5;"),
     ],
 )
