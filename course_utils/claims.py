@@ -23,12 +23,7 @@ SIGNS = {"supported": "✔", "refuted": "✘", "not settled": "○"}
 ALTERED = {"widened": "every grid one step wider", "doubled": "training twice as long"}
 
 # Units that a threshold of one stands in.
-ONE_OF = {
-    "decades": "decade",
-    "doublings": "doubling",
-    "epochs": "epoch",
-    "factors of two": "factor of two",
-}
+ONE_OF = {"decades": "decade", "epochs": "epoch", "factors of two": "factor of two"}
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ BEARS = {
     ],
     "13.q-logger": [("13 LG1", "histograms", "below", 0.5)],
     "14.q-overhead": [
-        ("14 SR6", "Ray, a process each, 0.1 s", "below", 0.25),
+        ("14 SR6", "Ray, a process each, short", "below", 0.25),
         ("14 SR6", "Ray, a process each, 10 s", "above", 0.25),
     ],
     "14.q-rival": [("14 NS1", "all twelve, over one epoch each", "below", 0)],

@@ -21,7 +21,7 @@ from ...files import DATA_FOLDER, read_json, restore
 ENGINE_TIMES = "engine_times.json"
 ALONE = "one process"
 RIVALS = ("Optuna, two workers", "Ray, processes kept", "Ray, a process each")
-NOW = "the measured trials of one search each, at 0.1 s"
+NOW = "the measured trials of one search each, for short ones"
 REPEATS = "the measured repeats of whole searches, at 10 s"
 
 

@@ -146,19 +146,3 @@ def gains(bills: Mapping[str, Bill]) -> dict[str, Estimate]:
     alone, *_ = bills.values()
     others = list(bills.items())[1:]
     return {name: measured_gain(bill.search, alone.search) for name, bill in others}
-
-
-def gain(bill: Bill, seconds: float) -> Estimate:
-    """Trials per second of the whole engine, as a multiple of one process without overhead, for
-    trials of so many ``seconds``.
-
-    By the cost model, workers x seconds / (seconds + overhead), with the interval of the overhead
-    that was measured.
-    """
-    extra = bill.extra
-    ends = [
-        bill.workers * seconds / (seconds + max(0.0, each))
-        for each in (extra.value, extra.high, extra.low)
-    ]
-    covers = "the measured overhead of a trial"
-    return Estimate(ends[0], ends[1], ends[2], len(bill.overhead), "times", covers)
